@@ -1,1 +1,11 @@
-//! placeholder
+//! Kubernetes operator that makes an Azure user-assigned managed identity trust a ServiceAccount.
+//!
+//! Start at [`domain`] for the rules, at [`controller`] for the flow, at [`app`] for the wiring.
+
+pub mod api;
+pub mod app;
+pub mod azure;
+pub mod cli;
+pub mod controller;
+pub mod domain;
+pub mod runtime;

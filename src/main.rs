@@ -1,2 +1,57 @@
-//! wib
-fn main() {}
+//! `wib`: the operator and its tools.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use workload_identity_binding::api;
+use workload_identity_binding::app::{App, Failure};
+use workload_identity_binding::cli::{Cli, Command, RunArgs};
+use workload_identity_binding::runtime::telemetry;
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(args) => run(*args),
+        Command::Crd => api::crd_yaml()
+            .map(|yaml| print!("{yaml}"))
+            .map_err(|e| Failure::Other(e.to_string())),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(mut args: RunArgs) -> Result<(), Failure> {
+    let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    telemetry::install(args.process.log_format, &args.process.log_level, color)
+        .map_err(|e| Failure::Setting(e.to_string()))?;
+    args.azure.azure_client_secret = std::env::var("AZURE_CLIENT_SECRET")
+        .ok()
+        .filter(|s| !s.is_empty());
+    // One TLS stack for both clients; kube would otherwise choose its own.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+
+    let runtime = tokio::runtime::Runtime::new().map_err(|e| Failure::Other(e.to_string()))?;
+    runtime.block_on(async {
+        let shutdown = CancellationToken::new();
+        let app = App::bind(args).await?;
+        let stop = shutdown.clone();
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| Failure::Other(e.to_string()))?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(|e| Failure::Other(e.to_string()))?;
+        let signals = async {
+            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+            stop.cancel();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            result = app.run(shutdown) => result,
+            () = signals => Ok(()),
+        }
+    })
+}

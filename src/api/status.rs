@@ -1,0 +1,122 @@
+//! `WorkloadIdentityBinding.status`. Every field is optional: old objects must always decode.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What the operator found and did.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadIdentityBindingStatus {
+    /// Generation of the spec that the conditions speak of; -1 until the first visit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Ready, Authorized, IdentityResolved, CredentialSynced, ServiceAccountAnnotated; and, only
+    /// while true, Reconciling or Stalled.
+    #[serde(default)]
+    #[schemars(extend(
+        "x-kubernetes-list-type" = "map",
+        "x-kubernetes-list-map-keys" = ["type"]
+    ))]
+    pub conditions: Vec<Condition>,
+    /// The managed identity as Azure answers for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<IdentityStatus>,
+    /// The federated identity credential. Recorded before it is created, so that a crash between
+    /// the two never loses one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<CredentialStatus>,
+    /// The ServiceAccount that carries the ids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<ServiceAccountStatus>,
+    /// What an earlier spec or issuer asked for and that is still to be taken back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub superseded: Vec<Superseded>,
+}
+
+/// The managed identity as Azure answers for it.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct IdentityStatus {
+    /// ARM id.
+    #[serde(default)]
+    pub resource_id: String,
+    /// Client id (application id) that workloads log in with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// Object id of the service principal, the one that role assignments name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principal_id: Option<String>,
+    /// Tenant of the identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_id: Option<String>,
+}
+
+/// The federated identity credential.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct CredentialStatus {
+    /// Name on the identity.
+    #[serde(default)]
+    pub name: String,
+    /// Issuer, byte for byte as in the tokens of this cluster.
+    #[serde(default)]
+    pub issuer: String,
+    /// Subject, `system:serviceaccount:<namespace>:<name>`.
+    #[serde(default)]
+    pub subject: String,
+    /// The one audience.
+    #[serde(default)]
+    pub audience: String,
+    /// Who made it.
+    #[serde(default)]
+    pub origin: CredentialOrigin,
+}
+
+/// Who made a credential, and so who may delete it.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CredentialOrigin {
+    /// This operator: repaired on drift, deleted with the binding.
+    #[default]
+    Created,
+    /// Somebody else: never changed, never deleted.
+    Adopted,
+}
+
+/// The ServiceAccount that carries the ids.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceAccountStatus {
+    /// Name, in the namespace of the binding.
+    #[serde(default)]
+    pub name: String,
+    /// The uid that was annotated: one recreated under the same name is told apart by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+    /// Who made it.
+    #[serde(default)]
+    pub origin: ServiceAccountOrigin,
+}
+
+/// Who made the ServiceAccount.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ServiceAccountOrigin {
+    /// It was there.
+    #[default]
+    Existing,
+    /// `create: true` made it; it is owned by the binding.
+    Created,
+}
+
+/// A credential on an identity that the current spec and issuer no longer ask for.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Superseded {
+    /// ARM id of the identity that holds it.
+    #[serde(default)]
+    pub resource_id: String,
+    /// The credential.
+    #[serde(default)]
+    pub credential: CredentialStatus,
+}

@@ -1,0 +1,312 @@
+//! Wiring: from settings to a running operator.
+
+mod observe;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use kube::Client;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::api::WorkloadIdentityBinding;
+use crate::azure::{Arm, AzureSettings, CredentialSettings, Endpoints, LaneSettings, Lanes, SetupError};
+use crate::cli::RunArgs;
+use crate::controller::{self, Parts, SystemClock, ThreadJitter};
+use crate::domain::Defaults;
+use crate::domain::backoff::Intervals;
+use crate::runtime::issuer::Source;
+use crate::runtime::metrics::Metrics;
+use crate::runtime::readiness::{Gate, Readiness};
+use crate::runtime::{client, crd, issuer, server};
+use observe::MetricsObserver;
+
+/// Why the operator ended, in one sentence, with the exit code that says the same.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// A setting is missing or wrong.
+    #[error("{0}")]
+    Setting(String),
+    /// Kubernetes cannot be used.
+    #[error("{0}")]
+    Kubernetes(String),
+    /// Azure cannot be used.
+    #[error("{0}")]
+    Azure(String),
+    /// Something else.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Failure {
+    /// Exit code of the process.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Other(_) => 1,
+            Self::Setting(_) => 2,
+            Self::Kubernetes(_) => 3,
+            Self::Azure(_) => 4,
+        }
+    }
+}
+
+impl From<SetupError> for Failure {
+    fn from(error: SetupError) -> Self {
+        Self::Setting(error.to_string())
+    }
+}
+
+/// An operator that listens but does not work yet.
+pub struct App {
+    args: RunArgs,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl App {
+    /// Opens the port of `/healthz`, `/readyz` and `/metrics`.
+    ///
+    /// # Errors
+    /// When the address cannot be had.
+    pub async fn bind(args: RunArgs) -> Result<Self, Failure> {
+        let wanted = args.process.http_address;
+        let refused =
+            |e: std::io::Error| Failure::Setting(format!("cannot listen on --http-address {wanted}: {e}"));
+        let listener = TcpListener::bind(wanted).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        Ok(Self {
+            args,
+            listener,
+            address,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Runs until `shutdown` is cancelled; visits under way are finished first.
+    ///
+    /// # Errors
+    /// When a setting is wrong, or Kubernetes or Azure cannot be reached in time.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), Failure> {
+        let Self { args, listener, .. } = self;
+        let metrics = Metrics::default();
+        let readiness = Readiness::default();
+        let observer = Arc::new(MetricsObserver(metrics.clone()));
+
+        let (kubeconfig, context) = (
+            args.kubernetes.kubeconfig.as_deref(),
+            args.kubernetes.context.as_deref(),
+        );
+        let kubernetes = client::connect(kubeconfig, context).await;
+        let kubernetes = kubernetes.map_err(|e| Failure::Kubernetes(e.to_string()))?;
+        let azure = Arc::new(Arm::new(&azure_settings(&args)?, observer.clone())?);
+
+        let work = async {
+            let source = issuer_source(&args);
+            let patience = args.process.startup_timeout;
+            let ((), issuer) = tokio::try_join!(
+                login(&azure, &args, patience, &readiness),
+                first_issuer(&source, &kubernetes, patience, &readiness),
+            )?;
+            info!(issuer, "the cluster's issuer");
+            crd::wait_for::<WorkloadIdentityBinding>(&kubernetes).await;
+            readiness.open(Gate::Crd);
+
+            let (publish, known) = watch::channel(issuer);
+            let every = args.kubernetes.issuer_refresh_interval;
+            let following = issuer::follow(source, kubernetes.clone(), every, publish);
+            let lanes = Lanes::new(azure, lane_settings(&args));
+            let gate = readiness.clone();
+            let parts = parts(&args, kubernetes.clone(), lanes, known, observer);
+            let controller = controller::run(parts, shutdown.clone(), move || {
+                gate.open(Gate::Watches);
+                info!("watching bindings");
+            });
+            tokio::select! {
+                () = controller => Ok(()),
+                () = following => Ok(()),
+            }
+        };
+        let deadline = async {
+            shutdown.cancelled().await;
+            info!("stopping");
+            tokio::time::sleep(args.process.shutdown_timeout).await;
+        };
+        tokio::select! {
+            result = work => result,
+            result = server::serve(listener, readiness.clone(), metrics) => {
+                Err(Failure::Other(format!("the HTTP server has ended: {result:?}")))
+            }
+            () = deadline => {
+                warn!("visits under way did not end in time; the next run goes on with them");
+                Ok(())
+            }
+            () = early_stop(&shutdown, &readiness) => Ok(()),
+        }
+    }
+}
+
+/// A stop before the controller runs has nothing to wait for.
+async fn early_stop(shutdown: &CancellationToken, readiness: &Readiness) {
+    shutdown.cancelled().await;
+    if readiness.pending().is_none() {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn login(
+    azure: &Arm,
+    args: &RunArgs,
+    patience: Duration,
+    readiness: &Readiness,
+) -> Result<(), Failure> {
+    let attempt = || azure.check_login();
+    let result = attempt
+        .retry(backoff(patience))
+        .notify(|error, after| warn!("{error}; trying again in {after:?}"))
+        .await;
+    result.map_err(|error| {
+        let host = endpoints(args)
+            .map(|e| e.authority.to_string())
+            .unwrap_or_default();
+        Failure::Azure(format!("{error} (at {host}, tried for {patience:?})"))
+    })?;
+    readiness.open(Gate::AzureLogin);
+    Ok(())
+}
+
+async fn first_issuer(
+    source: &Source,
+    kubernetes: &Client,
+    patience: Duration,
+    readiness: &Readiness,
+) -> Result<String, Failure> {
+    let attempt = || async { kubernetes.apiserver_version().await };
+    let version = attempt
+        .retry(backoff(patience))
+        .notify(|error, after| {
+            warn!("the Kubernetes API does not answer: {error}; trying again in {after:?}");
+        })
+        .await;
+    let version = version.map_err(|error| {
+        Failure::Kubernetes(format!(
+            "the Kubernetes API does not answer: {error} (tried for {patience:?})"
+        ))
+    })?;
+    info!(
+        kubernetes = version.git_version,
+        version = env!("CARGO_PKG_VERSION"),
+        "connected"
+    );
+    readiness.open(Gate::Kubernetes);
+
+    let attempt = || issuer::read(source, kubernetes);
+    let issuer = attempt
+        .retry(backoff(patience))
+        .when(|error| matches!(error, issuer::Error::Discovery(_) | issuer::Error::File { .. }))
+        .notify(|error, after| warn!("{error}; trying again in {after:?}"))
+        .await
+        .map_err(|error| Failure::Kubernetes(error.to_string()))?;
+    readiness.open(Gate::Issuer);
+    Ok(issuer)
+}
+
+/// Tries again after 0.2 s, then ever less often, until the time is over.
+fn backoff(patience: Duration) -> ExponentialBuilder {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(200))
+        .with_max_delay(Duration::from_secs(5))
+        .with_jitter()
+        .without_max_times()
+        .with_total_delay(Some(patience))
+}
+
+fn issuer_source(args: &RunArgs) -> Source {
+    let default = PathBuf::from(issuer::DEFAULT_TOKEN_FILE);
+    match (&args.bindings.issuer, &args.kubernetes.issuer_token_file) {
+        (Some(issuer), _) => Source::Fixed(issuer.clone()),
+        (None, Some(path)) => Source::TokenFile(path.clone()),
+        (None, None) if args.kubernetes.kubeconfig.is_none() && default.exists() => {
+            Source::TokenFile(default)
+        }
+        (None, None) => Source::Discovery,
+    }
+}
+
+fn endpoints(args: &RunArgs) -> Result<Endpoints, SetupError> {
+    let azure = &args.azure;
+    Endpoints::new(
+        azure.azure_cloud,
+        azure.azure_endpoint.as_deref(),
+        azure.azure_authority_host.as_deref(),
+    )
+}
+
+fn azure_settings(args: &RunArgs) -> Result<AzureSettings, SetupError> {
+    let azure = &args.azure;
+    Ok(AzureSettings {
+        endpoints: endpoints(args)?,
+        credential: CredentialSettings {
+            kind: azure.azure_credential,
+            tenant_id: azure.azure_tenant_id.clone(),
+            client_id: azure.azure_client_id.clone(),
+            token_file: azure.azure_federated_token_file.clone(),
+            client_secret: azure.azure_client_secret.clone(),
+            client_certificate: azure.azure_client_certificate_path.clone(),
+            in_cluster: std::env::var_os("KUBERNETES_SERVICE_HOST").is_some(),
+        },
+        ca_bundle: azure.azure_ca_bundle.clone(),
+        timeout: azure.azure_timeout,
+    })
+}
+
+fn lane_settings(args: &RunArgs) -> LaneSettings {
+    LaneSettings {
+        grace: args.bindings.read_after_write_grace,
+        idle: args.bindings.drift_interval * 3,
+        ..LaneSettings::default()
+    }
+}
+
+fn parts(
+    args: &RunArgs,
+    client: Client,
+    lanes: Lanes,
+    issuer: watch::Receiver<String>,
+    observer: Arc<MetricsObserver>,
+) -> Parts {
+    let bindings = &args.bindings;
+    Parts {
+        client,
+        lanes,
+        issuer,
+        defaults: Defaults {
+            subscription_id: bindings.subscription_id.clone(),
+            resource_group: bindings.resource_group.clone(),
+            deletion_policy: bindings.deletion_policy,
+            audience: bindings.audience.clone(),
+            prefix: bindings.credential_prefix.clone(),
+        },
+        authorization: bindings.authorization,
+        intervals: Intervals {
+            drift: bindings.drift_interval,
+            retry_base: bindings.max_retry_interval / 60,
+            retry_max: bindings.max_retry_interval,
+            slow: bindings.slow_retry_interval,
+        },
+        namespace: args.kubernetes.watch_namespace.clone(),
+        concurrency: bindings.concurrency,
+        clock: Arc::new(SystemClock),
+        jitter: Arc::new(ThreadJitter),
+        observer,
+        instance: std::env::var("HOSTNAME").ok(),
+    }
+}

@@ -1,0 +1,279 @@
+//! [`ManagedIdentities`] over Azure Resource Manager, by `azure_mgmt_msi`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use azure_core::credentials::TokenCredential;
+use azure_core_mgmt as legacy;
+use azure_mgmt_msi::package_2023_01_31::{Client, models};
+use futures::TryStreamExt;
+use legacy::error::ErrorKind;
+
+use super::transport::{Refusal, Transport};
+use super::{
+    AzureError, AzureSettings, Identity, ManagedIdentities, Observer, Operation, SetupError, classify,
+    credentials, http,
+};
+use crate::domain::{Credential, Fault, IdentityId, Tuple, text};
+
+/// Azure Resource Manager, api-version 2023-01-31: the oldest stable one with federated
+/// credentials, and the same contract in every later one.
+pub struct Arm {
+    client: Client,
+    login: Arc<dyn TokenCredential>,
+    scope: String,
+    observer: Arc<dyn Observer>,
+}
+
+/// Marks an error of [`Login`] on its way through `azure_core`.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct LoginError(String);
+
+/// Hands the tokens of `azure_identity` 1.x to `azure_core` 0.21.
+#[derive(Debug)]
+struct Login(Arc<dyn TokenCredential>);
+
+#[async_trait]
+impl legacy::auth::TokenCredential for Login {
+    async fn get_token(&self, scopes: &[&str]) -> legacy::Result<legacy::auth::AccessToken> {
+        let token = self.0.get_token(scopes, None).await;
+        let token =
+            token.map_err(|e| legacy::Error::new(ErrorKind::Credential, LoginError(e.to_string())))?;
+        Ok(legacy::auth::AccessToken::new(
+            token.token.secret().to_owned(),
+            token.expires_on,
+        ))
+    }
+
+    async fn clear_cache(&self) -> legacy::Result<()> {
+        Ok(())
+    }
+}
+
+impl Arm {
+    /// Sets up the client. No call is made.
+    ///
+    /// # Errors
+    /// Names the setting or the file that is missing or wrong.
+    pub fn new(settings: &AzureSettings, observer: Arc<dyn Observer>) -> Result<Self, SetupError> {
+        let http = http::client(settings.ca_bundle.as_deref(), settings.timeout)?;
+        let login = credentials::login(&settings.credential, &settings.endpoints, http.clone())?;
+        let endpoint = settings.endpoints.resource_manager.clone();
+        let scope = settings.endpoints.scope.clone();
+        let transport = Transport {
+            client: http,
+            endpoint: endpoint.clone(),
+        };
+        let client = Client::builder(Arc::new(Login(login.clone())))
+            .endpoint(endpoint)
+            .scopes(&[&scope])
+            // When to try again is decided above, by what the answer means.
+            .retry(legacy::RetryOptions::none())
+            .transport(legacy::TransportOptions::new(Arc::new(transport)))
+            .build()
+            .map_err(|error| SetupError::Setting(format!("the Azure client cannot be set up: {error}")))?;
+        Ok(Self {
+            client,
+            login,
+            scope,
+            observer,
+        })
+    }
+
+    /// Logs in to Azure, to find out at once whether that works.
+    ///
+    /// # Errors
+    /// Says what Entra answered.
+    pub async fn check_login(&self) -> Result<(), AzureError> {
+        let started = Instant::now();
+        let token = self.login.get_token(&[&self.scope], None).await;
+        let result = token.map(drop).map_err(|error| login_failed(&error.to_string()));
+        self.observer
+            .called(Operation::GetToken, started.elapsed(), result.as_ref().err());
+        result
+    }
+
+    async fn call<T>(
+        &self,
+        operation: Operation,
+        request: impl Future<Output = legacy::Result<T>>,
+    ) -> Result<T, AzureError> {
+        let started = Instant::now();
+        let result = request.await.map_err(|error| classified(operation, &error));
+        self.observer
+            .called(operation, started.elapsed(), result.as_ref().err());
+        result
+    }
+}
+
+#[async_trait]
+impl ManagedIdentities for Arm {
+    async fn identity(&self, id: &IdentityId) -> Result<Identity, AzureError> {
+        let request = self.client.user_assigned_identities_client().get(
+            id.subscription(),
+            id.resource_group(),
+            id.name(),
+        );
+        let operation = Operation::GetIdentity;
+        let answer = self
+            .call(operation, async { request.send().await?.into_body().await })
+            .await?;
+        let ids = answer.properties.and_then(|p| {
+            Some(Identity {
+                client_id: p.client_id.filter(|id| !id.is_empty())?,
+                principal_id: p.principal_id.filter(|id| !id.is_empty())?,
+                tenant_id: p.tenant_id.filter(|id| !id.is_empty())?,
+            })
+        });
+        ids.ok_or_else(|| broken(operation, "the answer lacks clientId, principalId or tenantId"))
+    }
+
+    async fn credentials(&self, id: &IdentityId) -> Result<Vec<Credential>, AzureError> {
+        let request = self.client.federated_identity_credentials_client().list(
+            id.subscription(),
+            id.resource_group(),
+            id.name(),
+        );
+        let operation = Operation::ListCredentials;
+        let pages: Vec<_> = self.call(operation, request.into_stream().try_collect()).await?;
+        pages
+            .into_iter()
+            .flat_map(|page| page.value)
+            .map(|c| credential(operation, c))
+            .collect()
+    }
+
+    async fn put(&self, id: &IdentityId, credential: &Credential) -> Result<(), AzureError> {
+        let tuple = credential.tuple.clone();
+        let body = models::FederatedIdentityCredential {
+            properties: Some(models::FederatedIdentityCredentialProperties::new(
+                tuple.issuer,
+                tuple.subject,
+                vec![tuple.audience],
+            )),
+            ..models::FederatedIdentityCredential::new()
+        };
+        let request = self
+            .client
+            .federated_identity_credentials_client()
+            .create_or_update(
+                id.subscription(),
+                id.resource_group(),
+                id.name(),
+                credential.name.clone(),
+                body,
+            );
+        self.call(Operation::PutCredential, async { request.send().await.map(drop) })
+            .await
+    }
+
+    async fn delete(&self, id: &IdentityId, name: &str) -> Result<(), AzureError> {
+        let request = self.client.federated_identity_credentials_client().delete(
+            id.subscription(),
+            id.resource_group(),
+            id.name(),
+            name,
+        );
+        match self
+            .call(Operation::DeleteCredential, async {
+                request.send().await.map(drop)
+            })
+            .await
+        {
+            Err(error) if error.fault.is_gone() => Ok(()),
+            result => result,
+        }
+    }
+}
+
+fn credential(
+    operation: Operation,
+    found: models::FederatedIdentityCredential,
+) -> Result<Credential, AzureError> {
+    let name = found.proxy_resource.resource.name;
+    let (Some(name), Some(properties)) = (name, found.properties) else {
+        return Err(broken(
+            operation,
+            "a credential in the answer lacks its name or its properties",
+        ));
+    };
+    Ok(Credential {
+        name,
+        tuple: Tuple {
+            issuer: properties.issuer,
+            subject: properties.subject,
+            // Azure takes exactly one; more would equal nothing that we want, as it should.
+            audience: properties.audiences.join(" "),
+        },
+    })
+}
+
+fn classified(operation: Operation, error: &legacy::Error) -> AzureError {
+    if let Some(login) = error.downcast_ref::<LoginError>() {
+        return login_failed(&login.0);
+    }
+    let Some(refusal) = error.downcast_ref::<Refusal>() else {
+        return broken(operation, &describe(error));
+    };
+    let fault = classify::fault(classify::Answer {
+        operation,
+        status: refusal.status,
+        code: &refusal.code,
+        message: &refusal.message,
+    });
+    AzureError {
+        operation,
+        fault,
+        status: Some(refusal.status),
+        code: (!refusal.code.is_empty()).then(|| text::quote(&refusal.code)),
+        message: match text::quote(&refusal.message) {
+            empty if empty.is_empty() => format!("Azure answered HTTP {}", refusal.status),
+            message => message,
+        },
+        request_id: refusal.request_id.clone(),
+        retry_after: classify::retry_after(fault, refusal.retry_after, &refusal.message),
+    }
+}
+
+/// No answer, or one that makes no sense. A write may have been carried out.
+fn broken(operation: Operation, message: &str) -> AzureError {
+    AzureError {
+        operation,
+        fault: Fault::Unavailable,
+        status: None,
+        code: None,
+        message: text::quote(message),
+        request_id: None,
+        retry_after: None,
+    }
+}
+
+fn login_failed(message: &str) -> AzureError {
+    let code = message.find("AADSTS").map(|at| {
+        message[at..]
+            .chars()
+            .take_while(char::is_ascii_alphanumeric)
+            .collect::<String>()
+    });
+    AzureError {
+        fault: Fault::LoginFailed,
+        code,
+        ..broken(Operation::GetToken, message)
+    }
+}
+
+/// The innermost cause says most: "connection refused", "certificate unknown".
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    let (outer, inner) = (error.to_string(), innermost.to_string());
+    if outer.contains(&inner) {
+        outer
+    } else {
+        format!("{outer}: {inner}")
+    }
+}

@@ -1,0 +1,200 @@
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use async_trait::async_trait;
+
+use super::*;
+use crate::azure::Operation;
+use crate::domain::Tuple;
+use crate::domain::plan::Trust;
+
+/// An identity in memory that can lie, refuse and be slow.
+#[derive(Default)]
+struct Fake {
+    held: Mutex<Vec<Credential>>,
+    /// Lists answer this instead, when set.
+    stale: Mutex<Option<Vec<Credential>>>,
+    refuse: Mutex<Option<AzureError>>,
+    gets: AtomicUsize,
+    lists: AtomicUsize,
+    writes: AtomicUsize,
+    in_flight: AtomicUsize,
+    overlaps: AtomicUsize,
+}
+
+impl Fake {
+    fn refusal(&self) -> Result<(), AzureError> {
+        self.refuse.lock().unwrap().clone().map_or(Ok(()), Err)
+    }
+
+    async fn write(&self, step: Step) -> Result<(), AzureError> {
+        self.writes.fetch_add(1, SeqCst);
+        if self.in_flight.fetch_add(1, SeqCst) > 0 {
+            self.overlaps.fetch_add(1, SeqCst);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        self.in_flight.fetch_sub(1, SeqCst);
+        self.refusal()?;
+        plan::apply(&mut self.held.lock().unwrap(), &step);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl ManagedIdentities for Fake {
+    async fn identity(&self, _: &IdentityId) -> Result<Identity, AzureError> {
+        self.gets.fetch_add(1, SeqCst);
+        self.refusal()?;
+        Ok(Identity {
+            client_id: "c".into(),
+            principal_id: "p".into(),
+            tenant_id: "t".into(),
+        })
+    }
+
+    async fn credentials(&self, _: &IdentityId) -> Result<Vec<Credential>, AzureError> {
+        self.lists.fetch_add(1, SeqCst);
+        self.refusal()?;
+        let stale = self.stale.lock().unwrap().clone();
+        Ok(stale.unwrap_or_else(|| self.held.lock().unwrap().clone()))
+    }
+
+    async fn put(&self, _: &IdentityId, credential: &Credential) -> Result<(), AzureError> {
+        self.write(Step::Put(credential.clone())).await
+    }
+
+    async fn delete(&self, _: &IdentityId, name: &str) -> Result<(), AzureError> {
+        self.write(Step::Delete(name.to_owned())).await
+    }
+}
+
+const AGE: Duration = Duration::from_mins(1);
+
+fn credential(n: usize) -> Credential {
+    Credential::named_by_us(
+        "wib",
+        Tuple::for_service_account("https://i/", "shop", &format!("sa{n}"), "aud"),
+    )
+}
+
+fn put(n: usize) -> impl FnOnce(&[Credential]) -> Plan + Send {
+    move |found| {
+        let steps = if found.contains(&credential(n)) {
+            vec![]
+        } else {
+            vec![Step::Put(credential(n))]
+        };
+        Plan {
+            steps,
+            trust: Trust::By(credential(n), crate::api::CredentialOrigin::Created),
+        }
+    }
+}
+
+fn lane(azure: &Arc<Fake>) -> Arc<Lane> {
+    let id = IdentityId::new("00000000-0000-0000-0000-00000000000a", "g", "web").unwrap();
+    Lanes::new(azure.clone(), LaneSettings::default()).lane(&id)
+}
+
+fn error(fault: Fault, retry_after: Option<Duration>) -> AzureError {
+    AzureError {
+        operation: Operation::PutCredential,
+        fault,
+        status: None,
+        code: None,
+        message: String::new(),
+        request_id: None,
+        retry_after,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn twenty_bindings_make_one_read_and_never_write_at_the_same_time() {
+    let azure = Arc::new(Fake::default());
+    let lane = lane(&azure);
+    let work = (0..20).map(|n| {
+        let lane = lane.clone();
+        tokio::spawn(async move {
+            lane.snapshot(AGE).await.unwrap();
+            lane.act(AGE, put(n)).await.unwrap();
+        })
+    });
+    for task in work.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    assert_eq!((azure.gets.load(SeqCst), azure.lists.load(SeqCst)), (1, 1));
+    assert_eq!((azure.writes.load(SeqCst), azure.overlaps.load(SeqCst)), (20, 0));
+    assert_eq!(lane.snapshot(AGE).await.unwrap().credentials.len(), 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_lacks_our_own_write_is_stale_until_the_grace_is_over() {
+    let azure = Arc::new(Fake::default());
+    let lane = lane(&azure);
+    lane.act(AGE, put(1)).await.unwrap();
+    *azure.stale.lock().unwrap() = Some(vec![]);
+    assert_eq!(
+        lane.snapshot(Duration::ZERO).await.unwrap().credentials,
+        [credential(1)]
+    );
+    tokio::time::advance(LaneSettings::default().grace).await;
+    assert!(
+        lane.snapshot(Duration::ZERO)
+            .await
+            .unwrap()
+            .credentials
+            .is_empty()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_read_is_shared_for_a_moment() {
+    let azure = Arc::new(Fake::default());
+    *azure.refuse.lock().unwrap() = Some(error(Fault::IdentityGone, None));
+    let lane = lane(&azure);
+    for _ in 0..5 {
+        assert!(lane.snapshot(AGE).await.is_err());
+    }
+    assert_eq!(azure.gets.load(SeqCst), 1);
+    *azure.refuse.lock().unwrap() = None;
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert!(lane.snapshot(AGE).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_throttled_lane_rests_for_as_long_as_azure_asked() {
+    let azure = Arc::new(Fake::default());
+    let lane = lane(&azure);
+    lane.snapshot(AGE).await.unwrap();
+    *azure.refuse.lock().unwrap() = Some(error(Fault::Throttled, Some(Duration::from_secs(30))));
+    assert!(lane.act(AGE, put(1)).await.is_err());
+    *azure.refuse.lock().unwrap() = None;
+    let refused = lane.act(AGE, put(1)).await.unwrap_err();
+    assert!(refused.retry_after > Some(Duration::from_secs(29)));
+    assert_eq!(azure.writes.load(SeqCst), 1, "no call while the lane rests");
+    tokio::time::advance(Duration::from_secs(31)).await;
+    lane.act(AGE, put(1)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_write_without_an_answer_the_lane_reads_first() {
+    let azure = Arc::new(Fake::default());
+    let lane = lane(&azure);
+    lane.snapshot(AGE).await.unwrap();
+    *azure.refuse.lock().unwrap() = Some(error(Fault::Unavailable, None));
+    assert!(lane.act(AGE, put(1)).await.is_err());
+    *azure.refuse.lock().unwrap() = None;
+    // The write had been carried out after all.
+    azure.held.lock().unwrap().push(credential(1));
+    lane.act(AGE, put(1)).await.unwrap();
+    assert_eq!((azure.lists.load(SeqCst), azure.writes.load(SeqCst)), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_is_cancelled_makes_the_lane_read_again() {
+    let azure = Arc::new(Fake::default());
+    let lane = lane(&azure);
+    let cancelled = tokio::time::timeout(Duration::from_millis(10), lane.act(AGE, put(1))).await;
+    assert!(cancelled.is_err());
+    lane.act(AGE, put(1)).await.unwrap();
+    assert_eq!(azure.lists.load(SeqCst), 2);
+}

@@ -1,0 +1,91 @@
+//! Azure, as far as the operator knows it. The only place that names `azure_*` and `reqwest`.
+//!
+//! The rest of the crate sees the trait [`ManagedIdentities`] in types of its own, the classified
+//! [`AzureError`], and the [`lane`] that shares reads and orders writes per identity. Leaving
+//! `azure_mgmt_msi` is a matter of another implementation of the trait.
+
+mod arm;
+mod certificate;
+mod classify;
+mod cloud;
+mod credentials;
+mod error;
+mod http;
+mod lane;
+mod transport;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+pub use arm::Arm;
+pub use cloud::{Cloud, Endpoints};
+pub use credentials::{CredentialKind, CredentialSettings};
+pub use error::{AzureError, Operation};
+pub use lane::{Lane, LaneSettings, Lanes, Snapshot};
+
+use crate::domain::{Credential, IdentityId};
+
+/// A user-assigned managed identity as Azure answers for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Application id: what workloads log in with.
+    pub client_id: String,
+    /// Object id of the service principal: what role assignments name.
+    pub principal_id: String,
+    /// Tenant.
+    pub tenant_id: String,
+}
+
+/// The four calls that the operator makes, and the only four it needs rights for.
+///
+/// Implementations hold no policy: no retries, no cache, one request a call (a list follows its
+/// pages). Every call ends within a deadline.
+#[async_trait]
+pub trait ManagedIdentities: Send + Sync {
+    /// Reads the identity.
+    async fn identity(&self, id: &IdentityId) -> Result<Identity, AzureError>;
+    /// Lists its credentials, whoever made them.
+    async fn credentials(&self, id: &IdentityId) -> Result<Vec<Credential>, AzureError>;
+    /// Creates the credential, or overwrites the one of its name: Azure knows no condition here.
+    async fn put(&self, id: &IdentityId, credential: &Credential) -> Result<(), AzureError>;
+    /// Deletes a credential. One that is gone already is no error.
+    async fn delete(&self, id: &IdentityId, name: &str) -> Result<(), AzureError>;
+}
+
+/// Told of every call at Azure: metrics, and nothing else, hang here.
+pub trait Observer: Send + Sync {
+    /// A call has ended.
+    fn called(&self, operation: Operation, took: Duration, error: Option<&AzureError>);
+}
+
+/// How the operator reaches Azure.
+#[derive(Clone, Debug)]
+pub struct AzureSettings {
+    /// Where.
+    pub endpoints: Endpoints,
+    /// As whom.
+    pub credential: CredentialSettings,
+    /// PEM file with certificates to trust beside the system's.
+    pub ca_bundle: Option<std::path::PathBuf>,
+    /// Deadline of one call, connection and body included.
+    pub timeout: Duration,
+}
+
+/// What makes Azure unreachable before the first call.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// A setting is missing or wrong.
+    #[error("{0}")]
+    Setting(String),
+    /// A file cannot be read.
+    #[error("cannot read {what} {path}: {source}")]
+    File {
+        /// What the file is for.
+        what: &'static str,
+        /// Where it should be.
+        path: std::path::PathBuf,
+        /// Why it cannot be read.
+        source: std::io::Error,
+    },
+}

@@ -1,0 +1,243 @@
+//! The command line: every setting is a flag and an environment variable.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::api::DeletionPolicy;
+use crate::azure::{Cloud, CredentialKind};
+use crate::controller::Authorization;
+use crate::domain::credential::is_valid_prefix;
+use crate::runtime::telemetry::Format;
+
+/// Makes Azure managed identities trust Kubernetes ServiceAccounts, one object each.
+#[derive(Debug, Parser)]
+#[command(
+    name = "wib",
+    version,
+    about,
+    long_about = None,
+    propagate_version = true,
+    after_help = "Exit codes: 0 stopped as asked, 1 failed, 2 a setting is wrong, 3 Kubernetes cannot be used, 4 Azure cannot be used."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the operator.
+    Run(Box<RunArgs>),
+    /// Print the CustomResourceDefinition as YAML.
+    Crd,
+}
+
+/// Settings of the operator.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// Settings of the credentials that are made.
+    #[command(flatten)]
+    pub bindings: BindingArgs,
+    /// Settings of the way to Azure.
+    #[command(flatten)]
+    pub azure: AzureArgs,
+    /// Settings of the way to Kubernetes.
+    #[command(flatten)]
+    pub kubernetes: KubernetesArgs,
+    /// Settings of the process.
+    #[command(flatten)]
+    pub process: ProcessArgs,
+}
+
+/// Settings of the credentials that are made.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Bindings")]
+pub struct BindingArgs {
+    /// Who decides which ServiceAccount may use which identity.
+    #[arg(long, env = "WIB_AUTHORIZATION", value_enum, default_value_t)]
+    pub authorization: Authorization,
+    /// Audience of every credential; the Azure Workload Identity webhook asks tokens for this one
+    /// in every cloud.
+    #[arg(long, env = "WIB_AUDIENCE", value_name = "AUDIENCE", default_value = "api://AzureADTokenExchange", value_parser = audience)]
+    pub audience: String,
+    /// Issuer of the cluster's tokens, byte for byte. By default it is read from the operator's
+    /// own token, or from the API server's discovery document.
+    #[arg(long, env = "WIB_ISSUER", value_name = "URL")]
+    pub issuer: Option<String>,
+    /// First part of the name of every credential. Change it only before the first binding.
+    #[arg(long, env = "WIB_CREDENTIAL_PREFIX", value_name = "PREFIX", default_value = "wib", value_parser = prefix)]
+    pub credential_prefix: String,
+    /// Subscription of identities that a binding gives by name only.
+    #[arg(long, env = "AZURE_SUBSCRIPTION_ID", value_name = "GUID")]
+    pub subscription_id: Option<String>,
+    /// Resource group of identities that a binding gives by name only.
+    #[arg(long, env = "WIB_RESOURCE_GROUP", value_name = "NAME")]
+    pub resource_group: Option<String>,
+    /// What happens to a credential when its binding is deleted and names no policy.
+    #[arg(long, env = "WIB_DELETION_POLICY", value_enum, default_value_t)]
+    pub deletion_policy: DeletionPolicy,
+    /// Time between two looks at an identity that is in order.
+    #[arg(long, env = "WIB_DRIFT_INTERVAL", value_name = "DURATION", default_value = "10m", value_parser = interval)]
+    pub drift_interval: Duration,
+    /// Time between two tries of what a person has to mend, or what takes Azure minutes.
+    #[arg(long, env = "WIB_SLOW_RETRY_INTERVAL", value_name = "DURATION", default_value = "2m", value_parser = interval)]
+    pub slow_retry_interval: Duration,
+    /// Longest delay between two tries of what passes by itself; the first is a 60th of it.
+    #[arg(long, env = "WIB_MAX_RETRY_INTERVAL", value_name = "DURATION", default_value = "1m", value_parser = interval)]
+    pub max_retry_interval: Duration,
+    /// How long a list that lacks the operator's own write is taken for stale, not for drift.
+    #[arg(long, env = "WIB_READ_AFTER_WRITE_GRACE", value_name = "DURATION", default_value = "2m", value_parser = interval)]
+    pub read_after_write_grace: Duration,
+    /// How many bindings are visited at the same time.
+    #[arg(long, env = "WIB_CONCURRENCY", value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub concurrency: u16,
+}
+
+/// Settings of the way to Azure.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Azure")]
+pub struct AzureArgs {
+    /// The cloud: its endpoints are the defaults below.
+    #[arg(
+        long,
+        env = "AZURE_ENVIRONMENT",
+        value_enum,
+        default_value_t,
+        ignore_case = true
+    )]
+    pub azure_cloud: Cloud,
+    /// Endpoint of Azure Resource Manager.
+    #[arg(long, env = "AZURE_RESOURCE_MANAGER_ENDPOINT", value_name = "URL")]
+    pub azure_endpoint: Option<String>,
+    /// Endpoint of Entra.
+    #[arg(long, env = "AZURE_AUTHORITY_HOST", value_name = "URL")]
+    pub azure_authority_host: Option<String>,
+    /// PEM file with certificates to trust beside the system's.
+    #[arg(long, env = "WIB_AZURE_CA_BUNDLE", value_name = "FILE")]
+    pub azure_ca_bundle: Option<PathBuf>,
+    /// How the operator logs in to Azure.
+    #[arg(long, env = "WIB_AZURE_CREDENTIAL", value_enum, default_value_t)]
+    pub azure_credential: CredentialKind,
+    /// Tenant of the operator's own identity.
+    #[arg(long, env = "AZURE_TENANT_ID", value_name = "GUID")]
+    pub azure_tenant_id: Option<String>,
+    /// Client id of the operator's own identity.
+    #[arg(long, env = "AZURE_CLIENT_ID", value_name = "GUID")]
+    pub azure_client_id: Option<String>,
+    /// The operator's own projected ServiceAccount token, for workload identity.
+    #[arg(long, env = "AZURE_FEDERATED_TOKEN_FILE", value_name = "FILE")]
+    pub azure_federated_token_file: Option<PathBuf>,
+    /// Client secret of the operator. Environment only: a flag would show in the process list.
+    #[arg(skip)]
+    pub azure_client_secret: Option<String>,
+    /// PEM file with certificate and RSA key of the operator.
+    #[arg(long, env = "AZURE_CLIENT_CERTIFICATE_PATH", value_name = "FILE")]
+    pub azure_client_certificate_path: Option<PathBuf>,
+    /// Deadline of one call to Azure.
+    #[arg(long, env = "WIB_AZURE_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = interval)]
+    pub azure_timeout: Duration,
+}
+
+/// Settings of the way to Kubernetes.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Kubernetes")]
+pub struct KubernetesArgs {
+    /// Kubeconfig file. By default the cluster around the process, else KUBECONFIG or
+    /// ~/.kube/config.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig.
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Watch the bindings of this namespace only.
+    #[arg(long, env = "WIB_WATCH_NAMESPACE", value_name = "NAMESPACE")]
+    pub watch_namespace: Option<String>,
+    /// ServiceAccount token of the operator, to read the issuer from. By default the pod's own, if
+    /// there is one.
+    #[arg(long, env = "WIB_ISSUER_TOKEN_FILE", value_name = "FILE")]
+    pub issuer_token_file: Option<PathBuf>,
+    /// How often the issuer is read again.
+    #[arg(long, env = "WIB_ISSUER_REFRESH_INTERVAL", value_name = "DURATION", default_value = "1m", value_parser = interval)]
+    pub issuer_refresh_interval: Duration,
+}
+
+/// Settings of the process.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Process")]
+pub struct ProcessArgs {
+    /// Where /healthz, /readyz and /metrics are served.
+    #[arg(
+        long,
+        env = "WIB_HTTP_ADDRESS",
+        value_name = "ADDRESS",
+        default_value = "0.0.0.0:8080"
+    )]
+    pub http_address: SocketAddr,
+    /// Form of the log.
+    #[arg(long, env = "WIB_LOG_FORMAT", value_enum, default_value_t)]
+    pub log_format: Format,
+    /// Level of the log: error, warn, info, debug, trace, or directives such as info,kube=debug.
+    #[arg(long, env = "WIB_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
+    pub log_level: String,
+    /// How long to try to reach Kubernetes and Azure before giving up.
+    #[arg(long, env = "WIB_STARTUP_TIMEOUT", value_name = "DURATION", default_value = "1m", value_parser = interval)]
+    pub startup_timeout: Duration,
+    /// How long visits under way may take after a signal to stop.
+    #[arg(long, env = "WIB_SHUTDOWN_TIMEOUT", value_name = "DURATION", default_value = "25s", value_parser = interval)]
+    pub shutdown_timeout: Duration,
+}
+
+/// A duration such as `10m`, `30s` or `1h30m`; at least 10 ms.
+fn interval(text: &str) -> Result<Duration, String> {
+    let duration: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| "use a duration such as 30s, 10m or 1h".to_owned())?;
+    let duration = Duration::try_from(duration).map_err(|_| "must not be negative".to_owned())?;
+    if duration < Duration::from_millis(10) {
+        return Err("must be at least 10ms".to_owned());
+    }
+    Ok(duration)
+}
+
+fn prefix(text: &str) -> Result<String, String> {
+    if is_valid_prefix(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(
+            "must be 1 to 20 lower-case letters, digits and hyphens, and start with a letter or digit"
+                .to_owned(),
+        )
+    }
+}
+
+fn audience(text: &str) -> Result<String, String> {
+    if (1..=600).contains(&text.chars().count()) && text.trim() == text {
+        Ok(text.to_owned())
+    } else {
+        Err("must be 1 to 600 characters without surrounding spaces".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_understood_and_bounded() {
+        assert_eq!(interval("1h30m"), Ok(Duration::from_mins(90)));
+        assert_eq!(interval("250ms"), Ok(Duration::from_millis(250)));
+        assert!(interval("0s").is_err() && interval("-5s").is_err() && interval("soon").is_err());
+    }
+}

@@ -1,0 +1,178 @@
+//! The ServiceAccount step of a live binding: what has to stand on it, and bringing it there.
+
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::ResourceExt;
+use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::ObjectRef;
+use std::sync::Arc;
+use tracing::info;
+
+use super::context::Context;
+use super::reconcile::id;
+use super::service_account::{self, Refused};
+use crate::api::{Reason, ServiceAccountOrigin, ServiceAccountStatus, WorkloadIdentityBinding};
+use crate::azure::Identity;
+use crate::domain::annotations::{self, Annotations};
+use crate::domain::{Desired, Verdict};
+
+type Account = Arc<PartialObjectMeta<ServiceAccount>>;
+
+/// The ServiceAccount as the watch knows it.
+fn find(context: &Context, namespace: &str, name: &str) -> Option<Account> {
+    context
+        .service_accounts
+        .get(&ObjectRef::new(name).within(namespace))
+}
+
+fn wanted(desired: &Desired, identity: &Identity) -> Annotations {
+    let account = &desired.service_account;
+    annotations::wanted(
+        &identity.client_id,
+        &identity.tenant_id,
+        account.token_expiration_seconds,
+    )
+}
+
+/// Brings the ids onto the ServiceAccount, creates it when asked to, and takes ours back from the
+/// one that an earlier spec named.
+pub(super) async fn service_account(
+    context: &Context,
+    binding: &WorkloadIdentityBinding,
+    desired: &Desired,
+    identity: &Identity,
+) -> Result<(Verdict, Option<ServiceAccountStatus>), Refused> {
+    let client = &context.parts.client;
+    let (namespace, account) = (&desired.namespace, &desired.service_account);
+    let wanted = if account.annotate {
+        wanted(desired, identity)
+    } else {
+        Annotations::new()
+    };
+    let memory = binding.status.as_ref().and_then(|s| s.service_account.clone());
+    let found = find(context, namespace, &account.name);
+
+    let status = match found {
+        Some(found) => {
+            let uid = found.uid().unwrap_or_default();
+            // Nothing to annotate ourselves; another binding may, under the same field manager.
+            let idle = !account.annotate
+                && context.index.annotated_by_another(
+                    &binding.uid().unwrap_or_default(),
+                    namespace,
+                    &account.name,
+                );
+            if !idle && service_account::present(&found.metadata).needs_apply(&wanted) {
+                service_account::apply(client, namespace, &account.name, &uid, &wanted).await?;
+                info!(binding = %id(binding), service_account = account.name, "ServiceAccount annotated");
+            }
+            let origin = memory
+                .as_ref()
+                .filter(|m| m.uid.as_deref() == Some(&uid))
+                .map(|m| m.origin);
+            Some(ServiceAccountStatus {
+                name: account.name.clone(),
+                uid: Some(uid),
+                origin: origin.unwrap_or_default(),
+            })
+        }
+        None if account.create => {
+            let created = service_account::create(client, binding, &account.name, &wanted).await?;
+            info!(binding = %id(binding), service_account = account.name, "ServiceAccount created");
+            Some(ServiceAccountStatus {
+                name: account.name.clone(),
+                uid: created.uid(),
+                origin: ServiceAccountOrigin::Created,
+            })
+        }
+        None if account.annotate => {
+            return Err(Refused {
+                reason: Reason::ServiceAccountNotFound,
+                message: format!(
+                    "ServiceAccount {namespace}/{} does not exist; create it, or set spec.serviceAccount.create: true",
+                    account.name
+                ),
+            });
+        }
+        None => None,
+    };
+    if let Some(earlier) = memory.filter(|m| m.name != account.name) {
+        withdraw(
+            context,
+            &binding.uid().unwrap_or_default(),
+            namespace,
+            &earlier.name,
+        )
+        .await?;
+    }
+    let verdict = if account.annotate {
+        Verdict::yes(
+            Reason::Annotated,
+            "The ServiceAccount carries client id and tenant id; pods get them when they start.",
+        )
+    } else {
+        Verdict::yes(
+            Reason::NotRequested,
+            "annotate is false: nothing is written on the ServiceAccount.",
+        )
+    };
+    Ok((verdict, status))
+}
+
+/// Takes our annotations back from a ServiceAccount, unless another binding still puts them there.
+/// One that is gone needs nothing.
+pub(super) async fn withdraw(
+    context: &Context,
+    uid: &str,
+    namespace: &str,
+    name: &str,
+) -> Result<(), Refused> {
+    if context.index.annotated_by_another(uid, namespace, name) {
+        return Ok(());
+    }
+    let Some(found) = find(context, namespace, name) else {
+        return Ok(());
+    };
+    let none = Annotations::new();
+    if !service_account::present(&found.metadata).needs_apply(&none) {
+        return Ok(());
+    }
+    let result = service_account::apply(
+        &context.parts.client,
+        namespace,
+        name,
+        &found.uid().unwrap_or_default(),
+        &none,
+    )
+    .await;
+    if result.is_ok() {
+        info!(service_account = %format!("{namespace}/{name}"), "annotations taken back");
+    }
+    result
+}
+
+/// Says whether the ServiceAccount is as it should be, and changes nothing.
+pub(super) fn look(context: &Context, desired: &Desired, identity: &Identity) -> Verdict {
+    let account = &desired.service_account;
+    if !account.annotate {
+        return Verdict::yes(
+            Reason::NotRequested,
+            "annotate is false: nothing is written on the ServiceAccount.",
+        );
+    }
+    match find(context, &desired.namespace, &account.name) {
+        None => Verdict::no(
+            Reason::ServiceAccountNotFound,
+            "The ServiceAccount does not exist.",
+        ),
+        Some(found) if service_account::present(&found.metadata).needs_apply(&wanted(desired, identity)) => {
+            Verdict::no(
+                Reason::Suspended,
+                "The ids are missing or differ; they are not written while suspended.",
+            )
+        }
+        Some(_) => Verdict::yes(
+            Reason::Annotated,
+            "The ServiceAccount carries client id and tenant id.",
+        ),
+    }
+}

@@ -1,0 +1,132 @@
+//! What every visit of a binding shares.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::core::PartialObjectMeta;
+use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::reflector::Store;
+use kube::{Api, Client};
+use tokio::sync::watch;
+
+use super::authorize::Authorization;
+use super::index::Index;
+use super::memory::Memory;
+use crate::api::{FIELD_MANAGER, Reason, WorkloadIdentityBinding};
+use crate::azure::Lanes;
+use crate::domain::Defaults;
+use crate::domain::backoff::Intervals;
+
+/// The time, as a parameter. Only transition times of conditions come from it.
+pub trait Clock: Send + Sync {
+    /// Now.
+    fn now(&self) -> Timestamp;
+}
+
+/// The clock of the machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}
+
+/// Randomness, as a parameter.
+pub trait Jitter: Send + Sync {
+    /// A number in 0..1.
+    fn draw(&self) -> f64;
+}
+
+/// Randomness of the process: good enough to keep clusters apart, and never used for secrets.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ThreadJitter;
+
+impl Jitter for ThreadJitter {
+    fn draw(&self) -> f64 {
+        use std::hash::{BuildHasher, RandomState};
+        let bits = RandomState::new().hash_one(std::time::Instant::now());
+        // 53 bits fill the mantissa of an f64 exactly.
+        #[allow(clippy::cast_precision_loss)]
+        let fraction = (bits >> 11) as f64 / (1_u64 << 53) as f64;
+        fraction
+    }
+}
+
+/// Told of what the controller does: metrics, and nothing else, hang here.
+pub trait Observer: Send + Sync {
+    /// A visit has ended, with this reason under `Ready`; `None` when it failed before it had one.
+    fn visited(&self, took: Duration, reason: Option<Reason>);
+    /// A credential that we had made was missing or changed, and was put right.
+    fn repaired(&self);
+}
+
+/// What the controller is made of.
+pub struct Parts {
+    /// Kubernetes, with deadlines.
+    pub client: Client,
+    /// Azure.
+    pub lanes: Lanes,
+    /// The cluster's issuer; a new value makes every binding be looked at again.
+    pub issuer: watch::Receiver<String>,
+    /// Settings that complete specs.
+    pub defaults: Defaults,
+    /// Who decides which ServiceAccount may use which identity.
+    pub authorization: Authorization,
+    /// When to look again.
+    pub intervals: Intervals,
+    /// The one namespace to watch, or all.
+    pub namespace: Option<String>,
+    /// How many bindings are visited at the same time.
+    pub concurrency: u16,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub jitter: Arc<dyn Jitter>,
+    /// Metrics.
+    pub observer: Arc<dyn Observer>,
+    /// Name of this instance, in events.
+    pub instance: Option<String>,
+}
+
+/// What every visit shares.
+pub(super) struct Context {
+    pub parts: Parts,
+    pub index: Index,
+    pub memory: Memory,
+    pub service_accounts: Store<PartialObjectMeta<ServiceAccount>>,
+    pub recorder: Recorder,
+}
+
+impl Context {
+    pub fn new(parts: Parts, service_accounts: Store<PartialObjectMeta<ServiceAccount>>) -> Self {
+        let reporter = Reporter {
+            controller: FIELD_MANAGER.to_owned(),
+            instance: parts.instance.clone(),
+        };
+        Self {
+            recorder: Recorder::new(parts.client.clone(), reporter),
+            index: Index::new(parts.defaults.clone()),
+            memory: Memory::default(),
+            service_accounts,
+            parts,
+        }
+    }
+
+    pub fn bindings(&self, namespace: &str) -> Api<WorkloadIdentityBinding> {
+        Api::namespaced(self.parts.client.clone(), namespace)
+    }
+
+    pub fn issuer(&self) -> String {
+        self.parts.issuer.borrow().clone()
+    }
+
+    /// How old a shared read may be. Bindings of one identity look again within a fifth of the
+    /// drift interval of each other, so half of it lets them share and hides no drift.
+    pub fn fresh(&self) -> Duration {
+        self.parts.intervals.drift / 2
+    }
+}

@@ -1,0 +1,366 @@
+//! A live binding: authorize, observe, plan, act. Each step either goes on or ends the visit with
+//! an outcome that says why.
+
+use kube::ResourceExt;
+use tracing::info;
+
+use super::authorize::{self, Decision};
+use super::context::Context;
+use super::reconcile::{Error, id};
+use super::service_account::Refused;
+use super::{annotate, events, revoke, status};
+use crate::api::{
+    CredentialOrigin, IdentityStatus, Reason, Superseded, WorkloadIdentityBinding,
+    WorkloadIdentityBindingStatus,
+};
+use crate::azure::{AzureError, Lane, Snapshot};
+use crate::domain::plan::{Plan, Step, Trust, Wish, plan};
+use crate::domain::{Credential, Desired, Fault, Outcome, Verdict, conditions, ownership};
+
+/// Works on a live binding until there is nothing left to do or something stands in the way.
+///
+/// # Errors
+/// Only when Kubernetes fails or the object changed; everything else is an outcome.
+pub(super) async fn run(context: &Context, binding: &mut WorkloadIdentityBinding) -> Result<Outcome, Error> {
+    let namespace = binding.namespace().unwrap_or_default();
+    let memory = binding.status.clone().unwrap_or_default();
+    let issuer = context.issuer();
+    let desired = match Desired::new(&namespace, &binding.spec, &context.parts.defaults, &issuer) {
+        Ok(desired) => desired,
+        Err(invalid) => {
+            return Ok(remembering(
+                &memory,
+                conditions::whole(Reason::InvalidSpec, invalid.to_string()),
+            ));
+        }
+    };
+
+    // Authorization comes first: without it Azure is not even asked, so that nobody learns from a
+    // binding which identities exist.
+    let mut outcome = remembering(&memory, Outcome::default());
+    match authorize::check(
+        &context.parts.client,
+        context.parts.authorization,
+        &desired.grant(),
+    )
+    .await
+    {
+        Ok(Decision::Allowed) => outcome.authorized = Verdict::yes(Reason::Granted, "A grant allows it."),
+        Ok(Decision::Disabled) => {
+            outcome.authorized = Verdict::yes(
+                Reason::AuthorizationDisabled,
+                "The operator runs with --authorization=none.",
+            );
+        }
+        Ok(Decision::Denied) => {
+            outcome.authorized = Verdict::no(Reason::NotAuthorized, desired.grant().how_to_grant());
+            return Ok(revoke::all(context, binding, &desired, outcome).await);
+        }
+        Err(error) => {
+            let message = format!(
+                "cannot check the grant: {}",
+                crate::domain::text::quote(&error.to_string())
+            );
+            outcome.authorized = Verdict::unknown(Reason::AuthorizationCheckFailed, message);
+            return Ok(outcome);
+        }
+    }
+    if let Err(failed) = revoke::of_earlier_pairs(context, binding, &desired, &mut outcome).await {
+        outcome.overall = Some(failed);
+        return Ok(outcome);
+    }
+    if let Some(other) = taken(context, binding, &desired) {
+        outcome.annotated = Verdict::no(Reason::ServiceAccountTaken, other);
+        outcome.overall = Some(outcome.annotated.clone());
+        return Ok(outcome);
+    }
+
+    let lane = context.parts.lanes.lane(&desired.identity);
+    let snapshot = match lane.snapshot(context.fresh()).await {
+        Ok(snapshot) => snapshot,
+        Err(error) => return Ok(unresolved(&desired, outcome, &error)),
+    };
+    outcome.identity_resolved = Verdict::yes(Reason::Found, "The identity exists.");
+
+    if desired.suspend {
+        return Ok(suspended(context, binding, &desired, &snapshot, outcome));
+    }
+    if !trust(context, binding, &desired, &lane, &snapshot, &mut outcome).await? {
+        return Ok(outcome);
+    }
+    let before = memory.identity.as_ref().and_then(|i| i.client_id.clone());
+    match annotate::service_account(context, binding, &desired, &snapshot.identity).await {
+        Ok((annotated, account)) => {
+            outcome.annotated = annotated;
+            outcome.service_account = account.or(outcome.service_account);
+        }
+        Err(Refused { reason, message }) => outcome.annotated = Verdict::no(reason, message),
+    }
+    if outcome.annotated.reason == Reason::Annotated
+        && before.is_some_and(|b| b != snapshot.identity.client_id)
+    {
+        events::client_id_changed(context, binding).await;
+    }
+    if outcome.annotated.holds == Some(true)
+        && let Err(failed) = revoke::superseded(context, binding, &mut outcome).await
+    {
+        outcome.credential_synced = failed;
+    }
+    Ok(outcome)
+}
+
+/// Starts from what is remembered, so that no outcome loses what is to be cleaned up.
+fn remembering(memory: &WorkloadIdentityBindingStatus, outcome: Outcome) -> Outcome {
+    Outcome {
+        identity: memory.identity.clone(),
+        credential: memory.credential.clone(),
+        service_account: memory.service_account.clone(),
+        superseded: memory.superseded.clone(),
+        ..outcome
+    }
+}
+
+fn taken(context: &Context, binding: &WorkloadIdentityBinding, desired: &Desired) -> Option<String> {
+    if !desired.service_account.annotate {
+        return None;
+    }
+    let created = binding.metadata.creation_timestamp.as_ref().map(|t| t.0);
+    let other = context
+        .index
+        .taken_by(&binding.uid().unwrap_or_default(), created, desired)?;
+    Some(format!(
+        "binding {other} is older and annotates ServiceAccount {} already; set annotate: false here, or remove that one",
+        desired.service_account.name
+    ))
+}
+
+/// The identity could not be read.
+fn unresolved(desired: &Desired, mut outcome: Outcome, error: &AzureError) -> Outcome {
+    let gone = error.fault.is_gone();
+    let verdict = if gone { Verdict::no } else { Verdict::unknown };
+    outcome.identity_resolved = match error.fault {
+        Fault::IdentityGone => Verdict::no(
+            Reason::IdentityNotFound,
+            format!(
+                "managed identity {} does not exist in resource group {}; create it, or name another one. Ids on the ServiceAccount stay as they are until then",
+                desired.identity.name(),
+                desired.identity.resource_group()
+            ),
+        ),
+        fault => verdict(fault.reason(), error.to_string()),
+    };
+    if gone && let Some(identity) = &mut outcome.identity {
+        // The place stays, for cleaning up; the ids are nobody's any more.
+        *identity = IdentityStatus {
+            resource_id: identity.resource_id.clone(),
+            ..IdentityStatus::default()
+        };
+    }
+    outcome.wait = error.retry_after;
+    outcome
+}
+
+/// What is obsolete on the lane's identity: ours, superseded, and wanted by no other binding.
+pub(super) fn obsolete(
+    context: &Context,
+    binding: &WorkloadIdentityBinding,
+    superseded: &[Superseded],
+    desired: &Desired,
+    found: &[Credential],
+) -> Vec<Credential> {
+    let uid = binding.uid().unwrap_or_default();
+    let here = superseded
+        .iter()
+        .filter(|s| ownership::is_on(s, &desired.identity));
+    let free = here.filter(|s| !revoke::is_shared(context, &uid, s));
+    let ours = free.filter_map(|s| {
+        ownership::removable(
+            found,
+            &s.credential,
+            &desired.namespace,
+            &context.parts.defaults.prefix,
+        )
+    });
+    ours.cloned().collect()
+}
+
+/// Makes the identity trust the ServiceAccount. Returns whether it does.
+async fn trust(
+    context: &Context,
+    binding: &mut WorkloadIdentityBinding,
+    desired: &Desired,
+    lane: &Lane,
+    snapshot: &Snapshot,
+    outcome: &mut Outcome,
+) -> Result<bool, Error> {
+    let memory = binding.status.clone().unwrap_or_default();
+    let superseded = ownership::superseded(&memory, desired);
+    let remembered = ownership::memory_of(&memory, &desired.identity).cloned();
+    let decide = |context: &Context, binding: &WorkloadIdentityBinding, found: &[Credential]| -> Plan {
+        let obsolete = obsolete(context, binding, &superseded, desired, found);
+        let wish = Wish {
+            credential: &desired.credential,
+            adoption: desired.adoption,
+            memory: remembered.as_ref(),
+            obsolete: &obsolete,
+        };
+        plan(wish, found)
+    };
+
+    let planned = decide(context, binding, &snapshot.credentials);
+    let identity = IdentityStatus {
+        resource_id: desired.identity.to_string(),
+        client_id: Some(snapshot.identity.client_id.clone()),
+        principal_id: Some(snapshot.identity.principal_id.clone()),
+        tenant_id: Some(snapshot.identity.tenant_id.clone()),
+    };
+    let credential = match planned.trust {
+        Trust::Refused(reason, message) => {
+            outcome.credential_synced = Verdict::no(reason, message);
+            return Ok(false);
+        }
+        Trust::By(credential, origin) => ownership::record(&credential, origin),
+    };
+    outcome.identity = Some(identity);
+    outcome.credential = Some(credential);
+    outcome.superseded.clone_from(&superseded);
+
+    if !planned.steps.is_empty() {
+        // The intent is on record before Azure is written: whatever happens in between, the next
+        // visit knows what to look for.
+        outcome.credential_synced = Verdict::unknown(Reason::Progressing, "The credential is being written.");
+        if planned.steps.iter().any(|step| matches!(step, Step::Put(_))) && !on_record(&memory, outcome) {
+            status::write(context, binding, outcome).await?;
+        }
+        let repair = memory.credential == outcome.credential
+            && conditions::is_ready(&memory, binding.metadata.generation);
+        match act(context, binding, lane, &decide).await {
+            Ok(Plan {
+                trust: Trust::Refused(reason, message),
+                ..
+            }) => {
+                outcome.credential_synced = Verdict::no(reason, message);
+                return Ok(false);
+            }
+            Ok(Plan {
+                trust: Trust::By(credential, origin),
+                steps,
+            }) => {
+                outcome.credential = Some(ownership::record(&credential, origin));
+                report(context, binding, &steps, repair);
+            }
+            Err(error) => {
+                outcome.credential_synced = Verdict::no(error.fault.reason(), error.to_string());
+                outcome.wait = error.retry_after;
+                return Ok(false);
+            }
+        }
+    }
+    // What stood on this identity and was obsolete is gone now; the rest is still to be removed.
+    outcome.superseded.retain(|s| {
+        !ownership::is_on(s, &desired.identity)
+            && !revoke::is_shared(context, &binding.uid().unwrap_or_default(), s)
+    });
+    let adopted = outcome
+        .credential
+        .as_ref()
+        .is_some_and(|c| c.origin == CredentialOrigin::Adopted);
+    outcome.credential_synced = if adopted {
+        Verdict::yes(
+            Reason::Adopted,
+            "A credential that somebody else made trusts the ServiceAccount.",
+        )
+    } else {
+        Verdict::yes(Reason::Created, "The credential trusts the ServiceAccount.")
+    };
+    Ok(true)
+}
+
+/// Whether `status` already says what is about to be written at Azure.
+fn on_record(memory: &WorkloadIdentityBindingStatus, outcome: &Outcome) -> bool {
+    memory.credential == outcome.credential
+        && memory.superseded == outcome.superseded
+        && memory.identity.as_ref().map(|i| &i.resource_id)
+            == outcome.identity.as_ref().map(|i| &i.resource_id)
+}
+
+/// Carries the plan out. When Azure knows better than our list did, it is read and planned again,
+/// once.
+async fn act(
+    context: &Context,
+    binding: &WorkloadIdentityBinding,
+    lane: &Lane,
+    decide: &(impl Fn(&Context, &WorkloadIdentityBinding, &[Credential]) -> Plan + Sync),
+) -> Result<Plan, AzureError> {
+    match lane
+        .act(context.fresh(), |found| decide(context, binding, found))
+        .await
+    {
+        Err(error) if matches!(error.fault, Fault::Duplicate | Fault::LimitReached) => {
+            lane.act(context.fresh(), |found| decide(context, binding, found))
+                .await
+        }
+        result => result,
+    }
+}
+
+fn report(context: &Context, binding: &WorkloadIdentityBinding, steps: &[Step], repair: bool) {
+    for step in steps {
+        match step {
+            Step::Put(credential) => {
+                info!(binding = %id(binding), credential = credential.name, repair, "credential written");
+            }
+            Step::Delete(name) => {
+                info!(binding = %id(binding), credential = name, "obsolete credential deleted");
+            }
+        }
+    }
+    if repair {
+        context.parts.observer.repaired();
+    }
+}
+
+/// `suspend: true`: says what differs, and changes nothing.
+fn suspended(
+    context: &Context,
+    binding: &WorkloadIdentityBinding,
+    desired: &Desired,
+    snapshot: &Snapshot,
+    mut outcome: Outcome,
+) -> Outcome {
+    let memory = binding.status.clone().unwrap_or_default();
+    let wish = Wish {
+        credential: &desired.credential,
+        adoption: desired.adoption,
+        memory: ownership::memory_of(&memory, &desired.identity),
+        obsolete: &[],
+    };
+    let planned = plan(wish, &snapshot.credentials);
+    outcome.credential_synced = match planned.trust {
+        Trust::Refused(reason, message) => Verdict::no(reason, message),
+        Trust::By(..) if planned.steps.is_empty() => {
+            Verdict::yes(Reason::Suspended, "The credential trusts the ServiceAccount.")
+        }
+        Trust::By(..) => Verdict::no(
+            Reason::Suspended,
+            "The credential is missing or differs; it is not written while suspended.",
+        ),
+    };
+    outcome.annotated = annotate::look(context, desired, &snapshot.identity);
+    let in_order = outcome
+        .steps()
+        .iter()
+        .all(|(_, verdict)| verdict.holds == Some(true));
+    outcome.overall = Some(if in_order {
+        Verdict::yes(
+            Reason::Suspended,
+            "Everything is in place; suspended, nothing is written.",
+        )
+    } else {
+        Verdict::no(
+            Reason::Suspended,
+            "Something differs from what is asked for (see the other conditions); suspended, nothing is written.",
+        )
+    });
+    outcome
+}

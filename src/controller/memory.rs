@@ -1,0 +1,85 @@
+//! What one visit leaves for the next: our last status write, and failures in a row. Losing it
+//! (a restart) costs nothing but a repeated read.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use kube::ResourceExt;
+
+use crate::api::{WorkloadIdentityBinding, WorkloadIdentityBindingStatus};
+
+/// Memory by uid of the binding.
+#[derive(Default)]
+pub(super) struct Memory(Mutex<HashMap<String, Entry>>);
+
+#[derive(Default)]
+struct Entry {
+    /// resourceVersion and status of our last write.
+    written: Option<(u64, WorkloadIdentityBindingStatus)>,
+    failures: u32,
+}
+
+impl Memory {
+    /// Brings an object of the watch up to our own last write, if the watch has not got there yet.
+    ///
+    /// Without it a visit right after a write would decide on a status that lacks it. The order of
+    /// resourceVersions is defined since Kubernetes 1.35 and has always held for one object.
+    pub fn refresh(&self, binding: &mut WorkloadIdentityBinding) {
+        let seen = binding.resource_version().and_then(|v| v.parse::<u64>().ok());
+        let uid = binding.uid().unwrap_or_default();
+        let memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(seen), Some((version, status))) =
+            (seen, memory.get(&uid).and_then(|e| e.written.as_ref()))
+            && seen < *version
+        {
+            binding.metadata.resource_version = Some(version.to_string());
+            binding.status = Some(status.clone());
+        }
+    }
+
+    /// Remembers a status write.
+    pub fn wrote(&self, binding: &WorkloadIdentityBinding) {
+        let version = binding.resource_version().and_then(|v| v.parse().ok());
+        let (Some(version), Some(status), Some(uid)) = (version, binding.status.clone(), binding.uid())
+        else {
+            return;
+        };
+        self.with(uid, |entry| entry.written = Some((version, status)));
+    }
+
+    /// How often visits have failed in a row.
+    pub fn failures(&self, uid: &str) -> u32 {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(uid)
+            .map_or(0, |e| e.failures)
+    }
+
+    /// Counts a failure.
+    pub fn failed(&self, uid: &str) {
+        self.with(uid.to_owned(), |entry| {
+            entry.failures = entry.failures.saturating_add(1);
+        });
+    }
+
+    /// The visit succeeded, or failed in a way that does not call for growing delays.
+    pub fn settled(&self, uid: &str) {
+        self.with(uid.to_owned(), |entry| entry.failures = 0);
+    }
+
+    /// The object is gone.
+    pub fn forget(&self, uid: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+
+    fn with(&self, uid: String, change: impl FnOnce(&mut Entry)) {
+        change(
+            self.0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(uid)
+                .or_default(),
+        );
+    }
+}

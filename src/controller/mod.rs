@@ -1,0 +1,24 @@
+//! The controller: watches bindings, ServiceAccounts and grants, and keeps Azure in step.
+//!
+//! One direction, and each step a file:
+//! `watch` → desired (pure) → [`authorize`] → observe (lane) → plan (pure) → act (lane) → outcome
+//! (pure) → [`status`], [`events`], requeue.
+
+mod annotate;
+mod authorize;
+mod cleanup;
+mod context;
+mod events;
+mod flow;
+mod index;
+mod memory;
+mod reconcile;
+mod revoke;
+mod service_account;
+mod status;
+mod triggers;
+mod undecodable;
+
+pub use authorize::Authorization;
+pub use context::{Clock, Jitter, Observer, Parts, SystemClock, ThreadJitter};
+pub use triggers::run;

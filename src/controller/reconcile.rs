@@ -1,0 +1,222 @@
+//! One visit of one binding: finalizer around it, deadline over it, and what comes after it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+use kube::runtime::finalizer::{self, Event, finalizer};
+use tokio::time::{Instant, timeout};
+use tracing::{debug, info, warn};
+
+use super::context::Context;
+use super::index::Guarded;
+use super::{cleanup, events, flow, status, undecodable};
+use crate::api::{Disposition, FINALIZER, Reason, WorkloadIdentityBinding};
+use crate::domain::{Outcome, conditions, text};
+
+/// Longest visit. Twenty bindings that wait for one lane, at two seconds a write, fit three times.
+const DEADLINE: Duration = Duration::from_mins(2);
+
+/// How many transient failures in a row leave a ready binding ready: the credential does not go
+/// away because nobody could look at it.
+const PATIENCE: u32 = 5;
+
+/// Why a visit ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Kubernetes refused or failed a call.
+    #[error("cannot {what}: {source}")]
+    Kube {
+        /// What was attempted.
+        what: &'static str,
+        /// Why it failed.
+        source: Box<kube::Error>,
+    },
+    /// The object changed while we worked on it. The watch brings the new one.
+    #[error("the object has changed meanwhile")]
+    Outdated,
+    /// Trust could not be taken back yet; the object stays until it is.
+    #[error("not cleaned up yet: {message}")]
+    Remains {
+        /// Why.
+        reason: Reason,
+        /// In words.
+        message: String,
+        /// How long the other side wants to be left alone.
+        wait: Option<Duration>,
+    },
+    /// The finalizer could not be set or removed.
+    #[error("cannot {0} the finalizer")]
+    Finalizer(&'static str, #[source] Option<Box<kube::Error>>),
+    /// The visit took too long.
+    #[error("the visit took longer than {}s", DEADLINE.as_secs())]
+    Deadline,
+}
+
+impl Error {
+    /// A failed call of Kubernetes.
+    pub(super) fn kube(what: &'static str, source: kube::Error) -> Self {
+        Self::Kube {
+            what,
+            source: Box::new(source),
+        }
+    }
+
+    fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Outdated => None,
+            Self::Remains { reason, .. } => Some(*reason),
+            Self::Kube { .. } | Self::Finalizer(..) | Self::Deadline => Some(Reason::KubernetesUnavailable),
+        }
+    }
+}
+
+/// Visits one binding.
+pub(super) async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Error> {
+    // Until all ServiceAccounts are known, one that is there would look missing.
+    let _ = context.service_accounts.wait_until_ready().await;
+    let started = Instant::now();
+    let result = timeout(DEADLINE, visit(&object, &context))
+        .await
+        .unwrap_or(Err(Error::Deadline));
+    let reason = match &result {
+        Ok((_, reason)) => *reason,
+        Err(error) => error.reason(),
+    };
+    context.parts.observer.visited(started.elapsed(), reason);
+    result.map(|(action, _)| action)
+}
+
+type Visited = (Action, Option<Reason>);
+
+async fn visit(object: &Guarded, context: &Context) -> Result<Visited, Error> {
+    let mut binding = match &object.0 {
+        Ok(binding) => binding.clone(),
+        Err(invalid) => {
+            return undecodable::report(context, invalid)
+                .await
+                .map(|action| (action, None));
+        }
+    };
+    context.memory.refresh(&mut binding);
+    let api = context.bindings(&binding.namespace().unwrap_or_default());
+    let uid = binding.uid().unwrap_or_default();
+    let mut reason = None;
+    let seen = &mut reason;
+    let result = finalizer(&api, FINALIZER, Arc::new(binding), |event| async move {
+        match event {
+            Event::Apply(binding) => {
+                let mut binding = Arc::unwrap_or_clone(binding);
+                let outcome = flow::run(context, &mut binding).await?;
+                *seen = Some(outcome.ready().reason);
+                settle(context, &mut binding, outcome).await
+            }
+            Event::Cleanup(binding) => {
+                cleanup::run(context, &binding).await?;
+                Ok(Action::await_change())
+            }
+        }
+    })
+    .await;
+    match result {
+        Ok(action) => Ok((action, reason)),
+        Err(finalizer::Error::ApplyFailed(error) | finalizer::Error::CleanupFailed(error)) => Err(error),
+        // Gone already, or another finalizer was changed at the same moment: the watch tells.
+        Err(finalizer::Error::AddFinalizer(e) | finalizer::Error::RemoveFinalizer(e)) if is_passing(&e) => {
+            context.memory.forget(&uid);
+            Err(Error::Outdated)
+        }
+        Err(finalizer::Error::AddFinalizer(e)) => Err(Error::Finalizer("add", Some(Box::new(e)))),
+        Err(finalizer::Error::RemoveFinalizer(e)) => Err(Error::Finalizer("remove", Some(Box::new(e)))),
+        Err(finalizer::Error::UnnamedObject | finalizer::Error::InvalidFinalizer) => {
+            Err(Error::Finalizer("address", None))
+        }
+    }
+}
+
+fn is_passing(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.is_not_found() || status.is_conflict() || status.is_invalid())
+}
+
+/// Says what came of a visit, and when the next one is due.
+async fn settle(
+    context: &Context,
+    binding: &mut WorkloadIdentityBinding,
+    outcome: Outcome,
+) -> Result<Action, Error> {
+    let uid = binding.uid().unwrap_or_default();
+    let before = binding.status.clone().unwrap_or_default();
+    let ready = outcome.ready();
+    let transient = outcome.disposition() == Disposition::RetrySoon;
+    let failures = context.memory.failures(&uid);
+
+    let was_ready = conditions::is_ready(&before, binding.metadata.generation);
+    let remembered = outcome.credential == before.credential && outcome.superseded == before.superseded;
+    if transient && was_ready && remembered && failures < PATIENCE {
+        warn!(binding = %id(binding), reason = ready.reason.as_str(), failures, "{}", ready.message);
+    } else {
+        status::write(context, binding, &outcome).await?;
+        if conditions::ready_reason(&before) != Some(ready.reason.as_str()) {
+            announce(context, binding, ready.reason, &ready.message).await;
+        }
+    }
+
+    if transient {
+        context.memory.failed(&uid);
+    } else {
+        context.memory.settled(&uid);
+    }
+    let next =
+        context
+            .parts
+            .intervals
+            .next(ready.reason, failures, context.parts.jitter.draw(), outcome.wait);
+    Ok(next.map_or_else(Action::await_change, Action::requeue))
+}
+
+/// One line in the log and one event for each turn.
+async fn announce(context: &Context, binding: &WorkloadIdentityBinding, reason: Reason, message: &str) {
+    match reason.disposition() {
+        Disposition::Done | Disposition::Working => {
+            info!(binding = %id(binding), reason = reason.as_str(), "{message}");
+        }
+        _ => warn!(binding = %id(binding), reason = reason.as_str(), "{}", text::quote(message)),
+    }
+    events::publish(context, binding, reason, message).await;
+}
+
+/// `namespace/name`, as it stands in logs.
+pub(super) fn id(binding: &WorkloadIdentityBinding) -> String {
+    format!(
+        "{}/{}",
+        binding.namespace().unwrap_or_default(),
+        binding.name_any()
+    )
+}
+
+/// When to come back after a visit that ended early.
+pub(super) fn retry(object: &Guarded, error: &Error, context: &Context) -> Action {
+    use kube::Resource;
+    let uid = object.meta().uid.clone().unwrap_or_default();
+    let Some(reason) = error.reason() else {
+        // The change that we lost against may have been seen before we started.
+        debug!(%error, "visit to be repeated");
+        return Action::requeue(Duration::from_millis(200));
+    };
+    let wait = if let Error::Remains { wait, .. } = error {
+        *wait
+    } else {
+        None
+    };
+    let failures = context.memory.failures(&uid);
+    context.memory.failed(&uid);
+    let name = object.meta().name.clone().unwrap_or_default();
+    let namespace = object.meta().namespace.clone().unwrap_or_default();
+    warn!(binding = %format!("{namespace}/{name}"), reason = reason.as_str(), failures, "{error}");
+    let next = context
+        .parts
+        .intervals
+        .next(reason, failures, context.parts.jitter.draw(), wait);
+    Action::requeue(next.unwrap_or(context.parts.intervals.retry_base))
+}

@@ -1,0 +1,169 @@
+//! Taking trust back: after a grant was withdrawn, after a change of spec, and on deletion.
+
+use kube::ResourceExt;
+use tracing::info;
+
+use super::annotate;
+use super::authorize::{self, Decision};
+use super::context::Context;
+use super::reconcile::id;
+use crate::api::{Superseded, WorkloadIdentityBinding};
+use crate::azure::AzureError;
+use crate::domain::plan::{Plan, Step, Trust};
+use crate::domain::{Credential, Desired, IdentityId, Outcome, Verdict, grant, ownership, text};
+use std::time::Duration;
+
+/// How old the list may be that a deletion is decided on.
+const FRESH: Duration = Duration::from_secs(10);
+
+/// Whether another live binding wants this very credential.
+pub(super) fn is_shared(context: &Context, uid: &str, superseded: &Superseded) -> bool {
+    let tuple = ownership::tuple_of(&superseded.credential);
+    let (Some((namespace, account)), Ok(identity)) =
+        (tuple.service_account(), superseded.resource_id.parse())
+    else {
+        return false;
+    };
+    context.index.shared(uid, namespace, account, &identity)
+}
+
+/// Deletes one remembered credential, if it is there, ours, and wanted by no other binding.
+pub(super) async fn one(
+    context: &Context,
+    binding: &WorkloadIdentityBinding,
+    superseded: &Superseded,
+) -> Result<(), AzureError> {
+    // A status that names no identity names nothing that we could have made.
+    let Ok(identity) = superseded.resource_id.parse::<IdentityId>() else {
+        return Ok(());
+    };
+    if is_shared(context, &binding.uid().unwrap_or_default(), superseded) {
+        return Ok(());
+    }
+    let namespace = binding.namespace().unwrap_or_default();
+    let prefix = &context.parts.defaults.prefix;
+    let plan = |found: &[Credential]| {
+        let ours = ownership::removable(found, &superseded.credential, &namespace, prefix);
+        Plan {
+            steps: ours.map(|c| Step::Delete(c.name.clone())).into_iter().collect(),
+            trust: Trust::Refused(crate::api::Reason::Deleting, String::new()),
+        }
+    };
+    match context.parts.lanes.lane(&identity).act(FRESH, plan).await {
+        Ok(plan) => {
+            if !plan.steps.is_empty() {
+                info!(binding = %id(binding), credential = superseded.credential.name, "credential deleted");
+            }
+            Ok(())
+        }
+        Err(error) if error.fault.is_gone() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The grant is gone: everything that stands is taken back, suspended or not. Otherwise whoever
+/// may edit the binding could keep what an administrator has revoked.
+pub(super) async fn all(
+    context: &Context,
+    binding: &WorkloadIdentityBinding,
+    desired: &Desired,
+    mut outcome: Outcome,
+) -> Outcome {
+    let status = binding.status.clone().unwrap_or_default();
+    let mut kept = Vec::new();
+    let mut failure = None;
+    for superseded in ownership::remembered(&status) {
+        if let Err(error) = one(context, binding, &superseded).await {
+            outcome.wait = outcome.wait.max(error.retry_after);
+            failure = Some(Verdict::no(
+                error.fault.reason(),
+                format!("the grant is gone, but the operator {error}"),
+            ));
+            kept.push(superseded);
+        }
+    }
+    let names = status.service_account.map(|s| s.name);
+    for name in names.into_iter().chain([desired.service_account.name.clone()]) {
+        if let Err(refused) = annotate::withdraw(
+            context,
+            &binding.uid().unwrap_or_default(),
+            &desired.namespace,
+            &name,
+        )
+        .await
+        {
+            failure = Some(Verdict::no(refused.reason, refused.message));
+        }
+    }
+    outcome.superseded = kept;
+    outcome.credential = None;
+    outcome.identity = None;
+    if failure.is_none() {
+        outcome.service_account = None;
+    }
+    outcome.overall = failure;
+    outcome
+}
+
+/// Pairs of identity and ServiceAccount that an earlier spec made are still bound by their grant:
+/// one that has been revoked goes at once, whether or not the new pair works out.
+pub(super) async fn of_earlier_pairs(
+    context: &Context,
+    binding: &WorkloadIdentityBinding,
+    desired: &Desired,
+    outcome: &mut Outcome,
+) -> Result<(), Verdict> {
+    let status = binding.status.clone().unwrap_or_default();
+    for superseded in ownership::superseded(&status, desired) {
+        let tuple = ownership::tuple_of(&superseded.credential);
+        let (Some((namespace, account)), Ok(identity)) =
+            (tuple.service_account(), superseded.resource_id.parse())
+        else {
+            continue;
+        };
+        let request = grant::Request {
+            namespace: namespace.to_owned(),
+            service_account: account.to_owned(),
+            identity,
+        };
+        if request == desired.grant() {
+            continue;
+        }
+        let decision = authorize::check(&context.parts.client, context.parts.authorization, &request).await;
+        // A check that fails is no denial; the next visit asks again.
+        if matches!(decision, Ok(Decision::Denied)) {
+            one(context, binding, &superseded)
+                .await
+                .map_err(|error| old_stands(&error))?;
+            outcome.superseded.retain(|s| *s != superseded);
+            if outcome.credential.as_ref() == Some(&superseded.credential) {
+                outcome.credential = None;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes what an earlier spec or issuer left on other identities, now that the new trust stands.
+pub(super) async fn superseded(
+    context: &Context,
+    binding: &WorkloadIdentityBinding,
+    outcome: &mut Outcome,
+) -> Result<(), Verdict> {
+    while let Some(old) = outcome.superseded.first() {
+        if let Err(error) = one(context, binding, old).await {
+            outcome.wait = error.retry_after;
+            return Err(old_stands(&error));
+        }
+        outcome.superseded.remove(0);
+    }
+    Ok(())
+}
+
+fn old_stands(error: &AzureError) -> Verdict {
+    let message = format!(
+        "a credential of an earlier spec still stands: {}",
+        text::quote(&error.to_string())
+    );
+    Verdict::no(error.fault.reason(), message)
+}

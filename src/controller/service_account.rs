@@ -1,0 +1,167 @@
+//! The ServiceAccount's annotations, by server-side apply: our keys only, never forced, and always
+//! with the uid, since an apply without it would bring a deleted ServiceAccount back to life.
+
+use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, OwnerReference};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::core::PartialObjectMeta;
+use kube::{Api, Client, Resource, ResourceExt};
+use serde_json::json;
+
+use crate::api::{FIELD_MANAGER, Reason, WorkloadIdentityBinding};
+use crate::domain::annotations::{Annotations, Present};
+use crate::domain::text;
+
+/// What stands on a ServiceAccount.
+pub(super) fn present(meta: &ObjectMeta) -> Present {
+    let ours = meta
+        .managed_fields
+        .iter()
+        .flatten()
+        .filter(|entry| is_ours(entry));
+    Present {
+        all: meta.annotations.clone().unwrap_or_default(),
+        ours: ours.flat_map(annotation_keys).collect(),
+    }
+}
+
+/// Keeps what the controller reads of a ServiceAccount, and drops the rest as it arrives.
+pub(super) fn prune(object: &mut PartialObjectMeta<ServiceAccount>) {
+    let meta = &mut object.metadata;
+    meta.labels = None;
+    meta.owner_references = None;
+    if let Some(annotations) = &mut meta.annotations {
+        annotations.retain(|key, _| key.starts_with("azure.workload.identity/"));
+    }
+    if let Some(fields) = &mut meta.managed_fields {
+        fields.retain(is_ours);
+    }
+}
+
+/// Another manager's entries must not be mistaken for ours, and neither a plain update under our
+/// name: only what was applied goes with an apply.
+fn is_ours(entry: &ManagedFieldsEntry) -> bool {
+    entry.manager.as_deref() == Some(FIELD_MANAGER) && entry.operation.as_deref() == Some("Apply")
+}
+
+fn annotation_keys(entry: &ManagedFieldsEntry) -> Vec<String> {
+    let fields = entry
+        .fields_v1
+        .as_ref()
+        .map(|f| &f.0["f:metadata"]["f:annotations"]);
+    let keys = fields
+        .and_then(|f| f.as_object())
+        .into_iter()
+        .flat_map(|map| map.keys());
+    keys.filter_map(|key| key.strip_prefix("f:"))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Why the ServiceAccount could not be written.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub reason: Reason,
+    pub message: String,
+}
+
+/// Applies exactly these annotations as ours; an empty set takes ours back and leaves the rest.
+pub(super) async fn apply(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    uid: &str,
+    annotations: &Annotations,
+) -> Result<(), Refused> {
+    let body = json!({
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": { "name": name, "namespace": namespace, "uid": uid, "annotations": annotations },
+    });
+    let api: Api<PartialObjectMeta<ServiceAccount>> = Api::namespaced(client.clone(), namespace);
+    let result = api
+        .patch_metadata(name, &PatchParams::apply(FIELD_MANAGER), &Patch::Apply(body))
+        .await;
+    result.map(drop).map_err(|error| refused(namespace, name, &error))
+}
+
+/// Creates the ServiceAccount, owned by the binding, with the annotations on it.
+pub(super) async fn create(
+    client: &Client,
+    binding: &WorkloadIdentityBinding,
+    name: &str,
+    annotations: &Annotations,
+) -> Result<ServiceAccount, Refused> {
+    let namespace = binding.namespace().unwrap_or_default();
+    let owner = OwnerReference {
+        // Only whoever may set finalizers may block the owner's deletion; nobody needs to.
+        block_owner_deletion: Some(false),
+        controller: Some(false),
+        ..binding.owner_ref(&()).unwrap_or_default()
+    };
+    let account = ServiceAccount {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: Some(namespace.clone()),
+            owner_references: Some(vec![owner]),
+            ..ObjectMeta::default()
+        },
+        ..ServiceAccount::default()
+    };
+    let api: Api<ServiceAccount> = Api::namespaced(client.clone(), &namespace);
+    let params = PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    };
+    let created = api
+        .create(&params, &account)
+        .await
+        .map_err(|error| refused(&namespace, name, &error))?;
+    if !annotations.is_empty() {
+        apply(
+            client,
+            &namespace,
+            name,
+            &created.uid().unwrap_or_default(),
+            annotations,
+        )
+        .await?;
+    }
+    Ok(created)
+}
+
+fn refused(namespace: &str, name: &str, error: &kube::Error) -> Refused {
+    let kube::Error::Api(status) = error else {
+        return Refused {
+            reason: Reason::KubernetesUnavailable,
+            message: format!(
+                "cannot write ServiceAccount {namespace}/{name}: {}",
+                text::quote(&error.to_string())
+            ),
+        };
+    };
+    let said = text::quote(&status.message);
+    let is_field_conflict = status
+        .details
+        .iter()
+        .flat_map(|details| &details.causes)
+        .any(|cause| cause.reason == "FieldManagerConflict");
+    if is_field_conflict {
+        return Refused {
+            reason: Reason::FieldConflict,
+            message: format!(
+                "another manager holds a different value on ServiceAccount {namespace}/{name}: {said}. \
+                 Take the azure.workload.identity annotations out of what that manager applies, or set annotate: false"
+            ),
+        };
+    }
+    let message = match status.code {
+        // Deleted, or deleted and made again, since we looked: the watch brings it along.
+        404 | 409 => format!("ServiceAccount {namespace}/{name} is changing"),
+        _ => format!("cannot write ServiceAccount {namespace}/{name}: {said}"),
+    };
+    Refused {
+        reason: Reason::KubernetesUnavailable,
+        message,
+    }
+}

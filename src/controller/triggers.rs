@@ -1,0 +1,205 @@
+//! The watches, and what each of them sets off.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt, stream};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use kube::core::PartialObjectMeta;
+use kube::runtime::controller::{self, Controller};
+use kube::runtime::reflector::{self, Store};
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::{Predicate, PredicateConfig, WatchStreamExt, predicates};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error};
+
+use super::authorize::Authorization;
+use super::context::{Context, Parts};
+use super::index::Guarded;
+use super::{reconcile, service_account};
+
+/// Changes of one object within this time are one visit.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+
+/// Changes of grants within this time are one round: a chart brings many roles at once.
+const GRANT_DEBOUNCE: Duration = Duration::from_millis(500);
+
+/// Bindings that wait to be named to the controller because a sibling changed. When it is full
+/// the watch waits.
+const SIBLING_QUEUE: usize = 256;
+
+/// Runs the controller until `shutdown` is cancelled and the visits under way have ended.
+///
+/// `synced` is called once when bindings and ServiceAccounts are known.
+pub async fn run(parts: Parts, shutdown: CancellationToken, synced: impl FnOnce() + Send + 'static) {
+    let client = parts.client.clone();
+    let namespace = parts.namespace.clone();
+    let authorization = parts.authorization;
+    let issuer = parts.issuer.clone();
+    let concurrency = parts.concurrency;
+
+    let (accounts, accounts_writer) = reflector::store();
+    let (bindings, bindings_writer) = reflector::store::<Guarded>();
+    let context = Arc::new(Context::new(parts, accounts.clone()));
+
+    let (siblings, touched) = mpsc::channel(SIBLING_QUEUE);
+    let binding_stream = {
+        let context = context.clone();
+        let api: Api<Guarded> = scoped(&client, namespace.as_deref());
+        watcher(api, watcher::Config::default())
+            .modify(|object| object.meta_mut().managed_fields = None)
+            .default_backoff()
+            .then(move |event| {
+                let touched = event
+                    .as_ref()
+                    .map(|e| context.index.update(e))
+                    .unwrap_or_default();
+                let siblings = siblings.clone();
+                async move {
+                    for sibling in touched {
+                        // Fails only when the controller is gone.
+                        let _ = siblings.send(sibling).await;
+                    }
+                    event
+                }
+            })
+            .reflect(bindings_writer)
+            .applied_objects()
+            .predicate_filter(
+                predicates::generation
+                    .combine(predicates::finalizers)
+                    .combine(predicates::annotations),
+                PredicateConfig::default(),
+            )
+    };
+    let account_stream = watcher(
+        scoped::<PartialObjectMeta<ServiceAccount>>(&client, namespace.as_deref()),
+        watcher::Config::default(),
+    )
+    .modify(service_account::prune)
+    .default_backoff()
+    .reflect(accounts_writer)
+    .touched_objects();
+    let named = {
+        let context = context.clone();
+        move |account: PartialObjectMeta<ServiceAccount>| {
+            context
+                .index
+                .naming(&account.namespace().unwrap_or_default(), &account.name_any())
+        }
+    };
+
+    let (bump, everything) = watch::channel(());
+    let watching_grants = watch_grants(client, authorization, bump.clone());
+    let watching_issuer = watch_issuer(issuer, bump);
+    let ready = announce(bindings.clone(), accounts, synced);
+
+    let config = controller::Config::default()
+        .concurrency(concurrency)
+        .debounce(DEBOUNCE);
+    let visits = Controller::for_stream(binding_stream, bindings)
+        .with_config(config)
+        .watches_stream(account_stream, named)
+        .reconcile_on(stream::unfold(touched, |mut rx| async move {
+            rx.recv().await.map(|r| (r, rx))
+        }))
+        .reconcile_all_on(coalesced(everything))
+        .graceful_shutdown_on(shutdown.clone().cancelled_owned())
+        .run(
+            reconcile::reconcile,
+            |object, error, context| reconcile::retry(&object, error, &context),
+            context,
+        )
+        .for_each(|result| async move {
+            match result {
+                Ok((object, action)) => debug!(%object, ?action, "visited"),
+                // Already told, with its reason, where the retry was decided.
+                Err(controller::Error::ReconcilerFailed(..)) => {}
+                Err(gone @ controller::Error::ObjectNotFound(_)) => debug!("{gone}"),
+                Err(failed) => error!("{failed}"),
+            }
+        });
+    tokio::select! {
+        () = visits => {}
+        // None of these ends before the process does.
+        () = async { tokio::join!(watching_grants, watching_issuer, ready); std::future::pending::<()>().await } => {}
+    }
+}
+
+fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = NamespaceResourceScope>,
+    K::DynamicType: Default,
+{
+    namespace.map_or_else(
+        || Api::all(client.clone()),
+        |ns| Api::namespaced(client.clone(), ns),
+    )
+}
+
+async fn announce<A, B>(bindings: Store<A>, accounts: Store<B>, synced: impl FnOnce())
+where
+    A: reflector::Lookup + Clone + 'static,
+    A::DynamicType: Eq + std::hash::Hash + Clone,
+    B: reflector::Lookup + Clone + 'static,
+    B::DynamicType: Eq + std::hash::Hash + Clone,
+{
+    let known = tokio::join!(bindings.wait_until_ready(), accounts.wait_until_ready());
+    if known.0.is_ok() && known.1.is_ok() {
+        synced();
+    }
+}
+
+/// A grant that comes or goes makes every binding be looked at again. Metadata only: what a role
+/// says is the API server's business, which is asked for every binding.
+async fn watch_grants(client: Client, authorization: Authorization, bump: watch::Sender<()>) {
+    if authorization == Authorization::None {
+        return;
+    }
+    let roles = changes::<PartialObjectMeta<ClusterRole>>(client.clone());
+    let role_bindings = changes::<PartialObjectMeta<ClusterRoleBinding>>(client);
+    stream::select(roles.boxed(), role_bindings.boxed())
+        .for_each(|()| async { bump.send_replace(()) })
+        .await;
+}
+
+/// Changes after the first complete list.
+fn changes<K>(client: Client) -> impl Stream<Item = ()>
+where
+    K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+    K::DynamicType: Default,
+{
+    let mut listed = false;
+    watcher(Api::<K>::all(client), watcher::Config::default())
+        .default_backoff()
+        .filter_map(move |event| {
+            let change = match event {
+                Ok(Event::Apply(_) | Event::Delete(_)) => true,
+                // A later list may bring what a broken watch has missed.
+                Ok(Event::InitDone) => std::mem::replace(&mut listed, true),
+                Ok(Event::Init | Event::InitApply(_)) | Err(_) => false,
+            };
+            std::future::ready(change.then_some(()))
+        })
+}
+
+async fn watch_issuer(mut issuer: watch::Receiver<String>, bump: watch::Sender<()>) {
+    while issuer.changed().await.is_ok() {
+        bump.send_replace(());
+    }
+}
+
+/// One item for any number of bumps within the debounce time.
+fn coalesced(bumps: watch::Receiver<()>) -> impl Stream<Item = ()> {
+    stream::unfold(bumps, |mut bumps| async move {
+        bumps.changed().await.ok()?;
+        tokio::time::sleep(GRANT_DEBOUNCE).await;
+        bumps.mark_unchanged();
+        Some(((), bumps))
+    })
+}

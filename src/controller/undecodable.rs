@@ -1,0 +1,68 @@
+//! An object that the types cannot hold: it is reported, and disturbs no other.
+
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::core::error_boundary::InvalidObject;
+use kube::runtime::controller::Action;
+use kube::{Api, Resource};
+use serde_json::json;
+use tracing::warn;
+
+use super::context::Context;
+use super::reconcile::Error;
+use crate::api::{FIELD_MANAGER, GROUP, Reason, WorkloadIdentityBinding, WorkloadIdentityBindingStatus};
+use crate::domain::{conditions, text};
+
+/// Says in its status that the object cannot be read. Nothing else is done to it: one that carries
+/// our finalizer stays until it can be read, since nobody knows what it stands for.
+pub(super) async fn report(context: &Context, invalid: &InvalidObject) -> Result<Action, Error> {
+    let meta = &invalid.metadata;
+    let (Some(name), Some(namespace)) = (&meta.name, &meta.namespace) else {
+        return Ok(Action::await_change());
+    };
+    let api: Api<DynamicObject> = Api::namespaced_with(
+        context.parts.client.clone(),
+        namespace,
+        &ApiResource::erase::<WorkloadIdentityBinding>(&()),
+    );
+    let live = api
+        .get_opt(name)
+        .await
+        .map_err(|e| Error::kube("read the binding", e))?;
+    let Some(live) = live else {
+        return Ok(Action::await_change());
+    };
+    // The status may be the part that cannot be read.
+    let previous: WorkloadIdentityBindingStatus =
+        serde_json::from_value(live.data["status"].clone()).unwrap_or_default();
+
+    let message = format!(
+        "the object cannot be read by this version of the operator: {}. Correct it or delete it",
+        text::quote(&invalid.error)
+    );
+    let outcome = conditions::whole(Reason::InvalidSpec, message.clone());
+    let mut status = conditions::status(
+        &outcome,
+        &previous,
+        live.metadata.generation,
+        context.parts.clock.now(),
+    );
+    // What it stands for is not ours to forget.
+    status.identity.clone_from(&previous.identity);
+    status.credential.clone_from(&previous.credential);
+    status.service_account.clone_from(&previous.service_account);
+    status.superseded.clone_from(&previous.superseded);
+    if status != previous {
+        let body = json!({
+            "apiVersion": format!("{GROUP}/v1alpha1"),
+            "kind": WorkloadIdentityBinding::kind(&()),
+            "metadata": { "name": name, "uid": live.metadata.uid },
+            "status": status,
+        });
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        api.patch_status(name, &params, &Patch::Apply(body))
+            .await
+            .map_err(|e| Error::kube("write the binding's status", e))?;
+        warn!(binding = %format!("{namespace}/{name}"), reason = Reason::InvalidSpec.as_str(), "{message}");
+    }
+    Ok(Action::await_change())
+}

@@ -1,0 +1,93 @@
+//! When to look again.
+
+use std::time::Duration;
+
+use crate::api::{Disposition, Reason};
+
+/// The intervals that requeues are computed from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Intervals {
+    /// Between two looks at an identity that is in order.
+    pub drift: Duration,
+    /// Upper bound of the first retry of a failure that passes by itself.
+    pub retry_base: Duration,
+    /// Upper bound of every later one.
+    pub retry_max: Duration,
+    /// Between two tries of something that changes in minutes, or that a person must mend.
+    pub slow: Duration,
+}
+
+impl Default for Intervals {
+    fn default() -> Self {
+        Self {
+            drift: Duration::from_mins(10),
+            retry_base: Duration::from_secs(1),
+            retry_max: Duration::from_mins(1),
+            slow: Duration::from_mins(2),
+        }
+    }
+}
+
+impl Intervals {
+    /// The time until the next look, or `None` to wait for a change that is watched.
+    ///
+    /// `attempt` counts the failures in a row, from 0. `jitter` is a random number in 0..1.
+    /// `wait` is what the other side asked for, and is never undercut. Failures use *full* jitter
+    /// (a random point below a doubling bound), because two clusters that met in a 409 must not
+    /// meet again; the rest is spread by a fifth.
+    pub fn next(
+        &self,
+        reason: Reason,
+        attempt: u32,
+        jitter: f64,
+        wait: Option<Duration>,
+    ) -> Option<Duration> {
+        let spread = |d: Duration| d.mul_f64(0.9 + 0.2 * jitter);
+        let next = match reason.disposition() {
+            Disposition::Done => spread(self.drift),
+            Disposition::Working => return wait,
+            Disposition::RetrySoon => {
+                let bound = self
+                    .retry_base
+                    .saturating_mul(2_u32.saturating_pow(attempt.min(16)));
+                // A tenth of the base keeps a lucky draw from spinning.
+                self.retry_base.mul_f64(0.1) + bound.min(self.retry_max).mul_f64(jitter)
+            }
+            Disposition::RetrySlowly | Disposition::Stalled => spread(self.slow),
+        };
+        Some(wait.map_or(next, |w| next.max(w.mul_f64(1.0 + 0.1 * jitter))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const I: Intervals = Intervals {
+        drift: Duration::from_mins(10),
+        retry_base: Duration::from_secs(1),
+        retry_max: Duration::from_mins(1),
+        slow: Duration::from_mins(2),
+    };
+
+    #[test]
+    fn quick_retries_grow_and_stay_bounded() {
+        let at = |attempt, jitter| I.next(Reason::WriteContended, attempt, jitter, None).unwrap();
+        assert_eq!(at(0, 0.0), Duration::from_millis(100));
+        assert_eq!(at(3, 0.5), Duration::from_millis(4100));
+        assert!(at(u32::MAX, 0.999) <= Duration::from_secs(61));
+    }
+
+    #[test]
+    fn what_the_other_side_asked_for_is_never_undercut() {
+        let wait = Duration::from_mins(5);
+        assert!(I.next(Reason::AzureThrottled, 0, 0.0, Some(wait)).unwrap() >= wait);
+    }
+
+    #[test]
+    fn what_is_in_order_is_looked_at_once_per_drift_interval() {
+        let next = I.next(Reason::Synced, 9, 0.5, None).unwrap();
+        assert_eq!(next, Duration::from_mins(10));
+        assert_eq!(I.next(Reason::Pending, 0, 0.5, None), None);
+    }
+}

@@ -1,0 +1,89 @@
+//! What can go wrong at Azure, in the terms of the domain.
+
+use crate::api::Reason;
+
+/// The meaning of a failed call to Azure. [`crate::azure`] classifies every answer into one of
+/// these; everything else in the crate knows only them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumIter)]
+#[strum(serialize_all = "snake_case")]
+pub enum Fault {
+    /// Another client writes a credential on this identity at this moment.
+    Contended,
+    /// Issuer and subject stand on the identity already, under another name.
+    Duplicate,
+    /// The identity holds as many credentials as Azure allows.
+    LimitReached,
+    /// The request is wrong and stays wrong.
+    Rejected,
+    /// The identity's region has no federated identity credentials.
+    RegionNotSupported,
+    /// The credential does not exist.
+    CredentialGone,
+    /// The identity does not exist.
+    IdentityGone,
+    /// The identity is too young for credentials.
+    IdentityNotReady,
+    /// The resource group does not exist.
+    ResourceGroupGone,
+    /// The subscription does not exist, or not for us. Never taken for "gone".
+    SubscriptionNotFound,
+    /// The operator's identity lacks the right.
+    AccessDenied,
+    /// The operator could not get a token, or Azure refused it.
+    LoginFailed,
+    /// An Azure Policy denies the write.
+    PolicyDenied,
+    /// A resource lock forbids the write.
+    Locked,
+    /// Too many requests.
+    Throttled,
+    /// No answer, a broken answer, or a server error. A write may have been carried out.
+    Unavailable,
+    /// Some other 404 or 409: not understood, so neither success nor "gone".
+    Unexpected,
+}
+
+impl Fault {
+    /// Name in metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+
+    /// The condition reason that reports it.
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::Contended => Reason::WriteContended,
+            Self::Duplicate => Reason::CredentialConflict,
+            Self::LimitReached => Reason::CredentialLimitReached,
+            Self::Rejected => Reason::AzureRejected,
+            Self::RegionNotSupported => Reason::RegionNotSupported,
+            Self::IdentityGone | Self::ResourceGroupGone => Reason::IdentityNotFound,
+            Self::IdentityNotReady => Reason::IdentityNotReady,
+            Self::SubscriptionNotFound => Reason::SubscriptionNotFound,
+            Self::AccessDenied => Reason::AzureAccessDenied,
+            Self::LoginFailed => Reason::AzureLoginFailed,
+            Self::PolicyDenied => Reason::PolicyDenied,
+            Self::Locked => Reason::ResourceLocked,
+            Self::Throttled => Reason::AzureThrottled,
+            Self::CredentialGone | Self::Unavailable | Self::Unexpected => Reason::AzureUnavailable,
+        }
+    }
+
+    /// Whether a delete that ends so has reached its goal. A subscription that we cannot see is
+    /// not gone: its credentials may live on.
+    pub fn is_gone(self) -> bool {
+        matches!(
+            self,
+            Self::CredentialGone | Self::IdentityGone | Self::ResourceGroupGone
+        )
+    }
+
+    /// Whether the answer leaves open if a write was carried out, so that the next step has to
+    /// read first.
+    pub fn leaves_write_open(self) -> bool {
+        matches!(
+            self,
+            Self::Unavailable | Self::Unexpected | Self::Duplicate | Self::LimitReached
+        )
+    }
+}

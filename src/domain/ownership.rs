@@ -1,0 +1,153 @@
+//! What is ours on an identity, and so may be overwritten or deleted.
+//!
+//! Azure has neither tags nor ETags on credentials, so ownership is proven by the name together
+//! with what it holds. `status` is a hint, never a proof by itself: it is bounded here to
+//! credentials of the binding's own namespace, so that a forged one reaches nobody else's.
+
+use super::{Credential, Desired, IdentityId, Tuple};
+use crate::api::{CredentialOrigin, CredentialStatus, Superseded, WorkloadIdentityBindingStatus};
+
+/// The credential on the identity that `remembered` stands for, if it is ours to remove.
+pub fn removable<'a>(
+    found: &'a [Credential],
+    remembered: &CredentialStatus,
+    namespace: &str,
+    prefix: &str,
+) -> Option<&'a Credential> {
+    let tuple = tuple_of(remembered);
+    let ours = remembered.origin == CredentialOrigin::Created
+        && tuple.service_account().is_some_and(|(ns, _)| ns == namespace);
+    if !ours {
+        return None;
+    }
+    let entry = found.iter().find(|c| c.name == remembered.name)?;
+    let untouched = entry.tuple == tuple;
+    // Somebody edited it in place: the name, which holds the hash of our tuple, still proves it.
+    let edited = Credential {
+        name: remembered.name.clone(),
+        tuple,
+    }
+    .has_our_name(prefix);
+    ((untouched || edited) && !entry.is_aks_identity_binding()).then_some(entry)
+}
+
+/// What `status` remembers on an identity and `desired` no longer asks for.
+pub fn superseded(status: &WorkloadIdentityBindingStatus, desired: &Desired) -> Vec<Superseded> {
+    let latest = latest(status).filter(|s| s.credential.origin == CredentialOrigin::Created);
+    let mut old: Vec<Superseded> = Vec::new();
+    for candidate in status.superseded.iter().cloned().chain(latest) {
+        let wanted = is_on(&candidate, &desired.identity)
+            && tuple_of(&candidate.credential) == desired.credential.tuple;
+        if !wanted && !old.contains(&candidate) {
+            old.push(candidate);
+        }
+    }
+    old
+}
+
+/// Everything that `status` remembers, wanted or not: what a deletion has to take back.
+pub fn remembered(status: &WorkloadIdentityBindingStatus) -> Vec<Superseded> {
+    status.superseded.iter().cloned().chain(latest(status)).collect()
+}
+
+/// What `status` remembers of the credential under exactly this name on this identity.
+pub fn memory_of<'a>(
+    status: &'a WorkloadIdentityBindingStatus,
+    identity: &IdentityId,
+) -> Option<&'a CredentialStatus> {
+    let on = status.identity.as_ref()?.resource_id.parse::<IdentityId>().ok()?;
+    (on == *identity).then_some(status.credential.as_ref()).flatten()
+}
+
+/// Whether a remembered credential stands on this identity.
+pub fn is_on(superseded: &Superseded, identity: &IdentityId) -> bool {
+    superseded
+        .resource_id
+        .parse::<IdentityId>()
+        .is_ok_and(|id| id == *identity)
+}
+
+/// The tuple that a status records.
+pub fn tuple_of(credential: &CredentialStatus) -> Tuple {
+    Tuple {
+        issuer: credential.issuer.clone(),
+        subject: credential.subject.clone(),
+        audience: credential.audience.clone(),
+    }
+}
+
+/// The record of a credential in a status.
+pub fn record(credential: &Credential, origin: CredentialOrigin) -> CredentialStatus {
+    CredentialStatus {
+        name: credential.name.clone(),
+        issuer: credential.tuple.issuer.clone(),
+        subject: credential.tuple.subject.clone(),
+        audience: credential.tuple.audience.clone(),
+        origin,
+    }
+}
+
+fn latest(status: &WorkloadIdentityBindingStatus) -> Option<Superseded> {
+    Some(Superseded {
+        resource_id: status.identity.as_ref()?.resource_id.clone(),
+        credential: status.credential.clone()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PREFIX: &str = "wib";
+
+    fn ours(namespace: &str) -> Credential {
+        Credential::named_by_us(
+            PREFIX,
+            Tuple::for_service_account("https://issuer/", namespace, "web", "aud"),
+        )
+    }
+
+    #[test]
+    fn what_we_made_is_ours() {
+        let found = [ours("shop")];
+        let memory = record(&found[0], CredentialOrigin::Created);
+        assert_eq!(removable(&found, &memory, "shop", PREFIX), Some(&found[0]));
+    }
+
+    #[test]
+    fn what_we_adopted_is_not() {
+        let found = [ours("shop")];
+        let memory = record(&found[0], CredentialOrigin::Adopted);
+        assert_eq!(removable(&found, &memory, "shop", PREFIX), None);
+    }
+
+    #[test]
+    fn a_forged_status_reaches_no_other_namespace() {
+        let found = [ours("payments")];
+        let memory = record(&found[0], CredentialOrigin::Created);
+        assert_eq!(removable(&found, &memory, "shop", PREFIX), None);
+    }
+
+    #[test]
+    fn a_foreign_name_with_another_tuple_is_left_alone() {
+        let memory = CredentialStatus {
+            name: "terraform".into(),
+            ..record(&ours("shop"), CredentialOrigin::Created)
+        };
+        let found = [Credential {
+            name: "terraform".into(),
+            tuple: Tuple::for_service_account("https://other/", "shop", "web", "aud"),
+        }];
+        assert_eq!(removable(&found, &memory, "shop", PREFIX), None);
+    }
+
+    #[test]
+    fn ours_that_somebody_edited_is_still_ours() {
+        let memory = record(&ours("shop"), CredentialOrigin::Created);
+        let found = [Credential {
+            name: memory.name.clone(),
+            tuple: Tuple::for_service_account("https://edited/", "shop", "web", "aud"),
+        }];
+        assert_eq!(removable(&found, &memory, "shop", PREFIX), Some(&found[0]));
+    }
+}

@@ -1,0 +1,67 @@
+//! The Kubernetes client, with a deadline on every call.
+
+use std::path::Path;
+use std::time::Duration;
+
+use kube::client::ClientBuilder;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use tower::timeout::TimeoutLayer;
+
+/// Time until the head of an answer is there, retries included.
+///
+/// The client's own default has no limit and retries 429, 503 and 504 up to 15 times, which can
+/// take minutes. Watches are not cut: their head comes at once.
+const DEADLINE: Duration = Duration::from_secs(15);
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read or understood.
+    #[error("cannot use kubeconfig {path}: {source}")]
+    Kubeconfig {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        source: Box<kube::config::KubeconfigError>,
+    },
+    /// Neither in a cluster nor with a kubeconfig.
+    #[error(
+        "found neither a cluster around this process nor a kubeconfig: run in a cluster, set KUBECONFIG, or pass --kubeconfig ({0})"
+    )]
+    Nowhere(Box<kube::config::InferConfigError>),
+    /// The client cannot be built of the configuration.
+    #[error("cannot set up the Kubernetes client: {0}")]
+    Build(Box<kube::Error>),
+}
+
+/// Connects to the cluster around this process, or to the one that a kubeconfig names.
+///
+/// # Errors
+/// Names the file that is wrong, or says that there is no configuration at all. No call is made.
+pub async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Client, Error> {
+    let options = KubeConfigOptions {
+        context: context.map(str::to_owned),
+        ..KubeConfigOptions::default()
+    };
+    let config = if let Some(path) = kubeconfig {
+        let bad = |source| Error::Kubeconfig {
+            path: path.display().to_string(),
+            source: Box::new(source),
+        };
+        let file = Kubeconfig::read_from(path).map_err(bad)?;
+        Config::from_custom_kubeconfig(file, &options)
+            .await
+            .map_err(bad)?
+    } else if context.is_some() {
+        let bad = |source| Error::Kubeconfig {
+            path: "of the environment".to_owned(),
+            source: Box::new(source),
+        };
+        Config::from_kubeconfig(&options).await.map_err(bad)?
+    } else {
+        Config::infer().await.map_err(|e| Error::Nowhere(Box::new(e)))?
+    };
+    let builder = ClientBuilder::try_from(config).map_err(|e| Error::Build(Box::new(e)))?;
+    Ok(builder.with_layer(&TimeoutLayer::new(DEADLINE)).build())
+}

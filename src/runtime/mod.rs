@@ -1,0 +1,10 @@
+//! What any operator needs around its controller: a client with deadlines, the issuer, health,
+//! metrics, logs. Knows nothing of Azure and nothing of the domain.
+
+pub mod client;
+pub mod crd;
+pub mod issuer;
+pub mod metrics;
+pub mod readiness;
+pub mod server;
+pub mod telemetry;
