@@ -1,1 +1,20 @@
-//! placeholder
+//! What the tests, the demo and the benches stand on: a real Kubernetes control plane, an Azure that is as
+//! strict as Azure, and operators that run in this process against both.
+//!
+//! [`Cluster`] is a control plane with the CRD and the operator's RBAC on it. [`World`] is one test's part of
+//! it: a namespace, an Azure of its own, and the operators that the test starts.
+
+mod audit;
+pub mod cluster;
+pub mod control_plane;
+mod operator;
+mod platform;
+pub mod world;
+
+pub use audit::Write;
+pub use cluster::Cluster;
+pub use operator::Operator;
+pub use world::World;
+
+/// Audience of the tokens that workloads exchange.
+pub const AUDIENCE: &str = "api://AzureADTokenExchange";

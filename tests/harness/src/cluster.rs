@@ -1,0 +1,90 @@
+//! A control plane that the operator is installed on.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use kube::Client;
+use kube::core::GroupVersionKind;
+use serde_json::json;
+use workload_identity_binding::api::GROUP;
+
+use crate::audit::Audit;
+use crate::control_plane::{ControlPlane, Options};
+use crate::{Write, platform};
+
+/// Namespace of the operator, as in `config/`.
+pub const OPERATOR_NAMESPACE: &str = "workload-identity-binding-system";
+/// ServiceAccount of the operator, as in `config/`.
+pub const OPERATOR_SERVICE_ACCOUNT: &str = "workload-identity-binding";
+/// How the API server calls that ServiceAccount.
+pub const OPERATOR_USER: &str =
+    "system:serviceaccount:workload-identity-binding-system:workload-identity-binding";
+
+/// The CRD as the project ships it.
+const CRD: &str = "crds/workload-identity.io_workloadidentitybindings.yaml";
+const RBAC: [&str; 3] =
+    ["config/rbac/service_account.yaml", "config/rbac/role.yaml", "config/rbac/role_binding.yaml"];
+
+/// A control plane with the CRD and the operator's RBAC, exactly as `config/` ships them.
+pub struct Cluster {
+    /// The processes.
+    pub control_plane: ControlPlane,
+    audit: Audit,
+}
+
+impl Cluster {
+    /// Starts a control plane and installs what the operator needs.
+    pub async fn start() -> Result<Self> {
+        let cluster = Self::start_bare().await?;
+        cluster.install_crd().await?;
+        Ok(cluster)
+    }
+
+    /// The same without the CRD.
+    pub async fn start_bare() -> Result<Self> {
+        let audit = Audit::new()?;
+        let options = Options { api_server_flags: audit.flags(), ..Options::default() };
+        let control_plane = ControlPlane::start_with(options).await?;
+        let cluster = Self { control_plane, audit };
+        let namespace = json!({
+            "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": OPERATOR_NAMESPACE },
+        });
+        platform::apply(&cluster.admin(), &namespace).await?;
+        for file in RBAC {
+            platform::apply_file(&cluster.admin(), file).await?;
+        }
+        Ok(cluster)
+    }
+
+    /// Installs the CRD and waits until it is served.
+    pub async fn install_crd(&self) -> Result<()> {
+        platform::apply_file(&self.admin(), CRD).await?;
+        for _ in 0..200 {
+            let kind = GroupVersionKind::gvk(GROUP, "v1alpha1", "WorkloadIdentityBinding");
+            if kube::discovery::pinned_kind(&self.admin(), &kind).await.is_ok() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        bail!("the CRD is not served after 10 s")
+    }
+
+    /// A client that may do everything.
+    pub fn admin(&self) -> Client {
+        self.control_plane.admin()
+    }
+
+    /// Writes of the operator in a namespace, from the API server's audit log.
+    pub fn writes(&self, namespace: &str) -> Result<Vec<Write>> {
+        self.audit.writes(namespace)
+    }
+
+    /// A token of the operator's ServiceAccount. An empty audience means the API server.
+    pub async fn operator_token(&self, audience: &str) -> Result<String> {
+        let control_plane = &self.control_plane;
+        control_plane
+            .token(OPERATOR_NAMESPACE, OPERATOR_SERVICE_ACCOUNT, audience, 3600)
+            .await
+            .context("cannot get a token of the operator's ServiceAccount")
+    }
+}

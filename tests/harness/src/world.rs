@@ -1,0 +1,142 @@
+//! One test's part of a cluster: a namespace, an Azure of its own, and what people and workloads do there.
+
+pub mod bindings;
+mod people;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use azure_emulator::client::{AccessToken, TokenError, exchange};
+use azure_emulator::{Emulator, Identity, Options};
+use kube::Client;
+use serde_json::json;
+
+use crate::cluster::{Cluster, OPERATOR_USER};
+use crate::operator::{self, Operator};
+use crate::{AUDIENCE, Write, platform};
+
+/// Resource group of the identities that a test makes.
+pub const RESOURCE_GROUP: &str = "shop";
+
+/// A namespace, an Azure, and the operator's own identity in it.
+pub struct World {
+    /// The cluster, which other worlds may share.
+    pub cluster: Arc<Cluster>,
+    /// Azure, for this world alone.
+    pub azure: Emulator,
+    /// The namespace of this world.
+    pub namespace: String,
+    /// The operator's own identity.
+    pub operator_identity: Identity,
+    directory: tempfile::TempDir,
+}
+
+impl World {
+    /// A new world in a cluster.
+    pub async fn new(cluster: Arc<Cluster>) -> Result<Self> {
+        let azure = Emulator::start(Options::default()).await?;
+        azure.trust_issuer_ca(cluster.control_plane.ca_pem());
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        let namespace = format!("shop-{}", &id[..8]);
+        let operator_identity = azure.create_identity("platform", "operator");
+        let world = Self {
+            azure,
+            namespace,
+            operator_identity,
+            directory: tempfile::tempdir()?,
+            cluster,
+        };
+        world.trust_operator(world.cluster.control_plane.issuer());
+        platform::apply(
+            &world.admin(),
+            &json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": world.namespace } }),
+        )
+        .await?;
+        world.write_operator_files().await?;
+        Ok(world)
+    }
+
+    /// Lets the operator log in with the tokens of an issuer.
+    pub fn trust_operator(&self, issuer: &str) {
+        let credential = azure_emulator::Credential {
+            name: "operator".to_owned(),
+            issuer: issuer.to_owned(),
+            subject: OPERATOR_USER.to_owned(),
+            audiences: vec![AUDIENCE.to_owned()],
+        };
+        self.azure.put_credential(&self.operator_identity.resource_id, credential);
+    }
+
+    /// Writes the operator's tokens anew, as a kubelet does when they rotate.
+    pub async fn write_operator_files(&self) -> Result<()> {
+        operator::write_files(self.directory.path(), &self.cluster, &self.azure).await
+    }
+
+    /// The folder of the operator's files.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// A client that may do everything.
+    pub fn admin(&self) -> Client {
+        self.cluster.admin()
+    }
+
+    /// Starts an operator for this namespace. What passes by itself is tried again within milliseconds.
+    pub async fn operator(&self) -> Result<Operator> {
+        self.operator_with(&[]).await
+    }
+
+    /// The same with further flags.
+    pub async fn operator_with(&self, flags: &[&str]) -> Result<Operator> {
+        Operator::start(self.operator_arguments(flags)).await
+    }
+
+    /// The arguments of `wib` for this world.
+    pub fn operator_arguments(&self, flags: &[&str]) -> Vec<String> {
+        let mut quick = vec!["--max-retry-interval=3s", "--slow-retry-interval=1s"];
+        quick.retain(|q| !flags.iter().any(|f| f.split('=').next() == q.split('=').next()));
+        quick.extend_from_slice(flags);
+        let identity = &self.operator_identity;
+        operator::arguments(self.directory(), &self.azure, identity, &self.namespace, &quick)
+    }
+
+    /// A token of a ServiceAccount of this namespace, exchanged at Entra as an Azure SDK does: what a
+    /// workload sees. The outer error is the test's, the inner one Entra's answer.
+    pub async fn exchange(&self, service_account: &str, client_id: &str) -> Result<Result<AccessToken, TokenError>> {
+        let token = self.workload_token(service_account).await?;
+        let azure = &self.azure;
+        Ok(exchange(azure.url(), azure.ca_pem(), azure.tenant_id(), client_id, &token).await)
+    }
+
+    /// A token of a ServiceAccount of this namespace, as the webhook projects it.
+    pub async fn workload_token(&self, service_account: &str) -> Result<String> {
+        let control_plane = &self.cluster.control_plane;
+        control_plane
+            .token(&self.namespace, service_account, AUDIENCE, 3600)
+            .await
+            .with_context(|| format!("no token for ServiceAccount {service_account}"))
+    }
+
+    /// Fails unless Entra accepts the workload.
+    pub async fn assert_accepted(&self, service_account: &str, client_id: &str) -> Result<()> {
+        let answer = self.exchange(service_account, client_id).await?;
+        anyhow::ensure!(answer.is_ok(), "Entra refused {service_account}: {:?}", answer.err());
+        Ok(())
+    }
+
+    /// Fails unless Entra refuses the workload with this AADSTS code.
+    pub async fn assert_refused(&self, service_account: &str, client_id: &str, code: i64) -> Result<()> {
+        match self.exchange(service_account, client_id).await? {
+            Ok(_) => anyhow::bail!("Entra accepted {service_account}, and should not have"),
+            Err(error) => anyhow::ensure!(error.code == code, "Entra answered {error:?}, expected {code}"),
+        }
+        Ok(())
+    }
+
+    /// The operator's writes to objects of this namespace, from the API server's audit log.
+    pub fn kubernetes_writes(&self) -> Result<Vec<Write>> {
+        self.cluster.writes(&self.namespace)
+    }
+}

@@ -1,0 +1,117 @@
+//! What platform teams and tenants do.
+
+use anyhow::Result;
+use azure_emulator::{Credential, Identity};
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
+use serde_json::json;
+
+use super::{RESOURCE_GROUP, World};
+use crate::{AUDIENCE, platform};
+
+impl World {
+    /// Makes a managed identity.
+    pub fn identity(&self, name: &str) -> Identity {
+        self.azure.create_identity(RESOURCE_GROUP, name)
+    }
+
+    /// Makes a ServiceAccount in this namespace.
+    pub async fn service_account(&self, name: &str) -> Result<ServiceAccount> {
+        let account = ServiceAccount {
+            metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+            ..ServiceAccount::default()
+        };
+        Ok(self.service_accounts().create(&PostParams::default(), &account).await?)
+    }
+
+    /// The ServiceAccounts of this namespace.
+    pub fn service_accounts(&self) -> Api<ServiceAccount> {
+        Api::namespaced(self.admin(), &self.namespace)
+    }
+
+    /// An annotation of a ServiceAccount.
+    pub async fn annotation(&self, service_account: &str, key: &str) -> Result<Option<String>> {
+        let account = self.service_accounts().get(service_account).await?;
+        Ok(account.metadata.annotations.and_then(|mut a| a.remove(key)))
+    }
+
+    /// Grants an identity to a ServiceAccount of this namespace.
+    pub async fn grant(&self, service_account: &str, identity: &Identity) -> Result<()> {
+        let name = self.grant_name(service_account, identity);
+        let role = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRole",
+            "metadata": { "name": name },
+            "rules": [{
+                "apiGroups": ["workload-identity.io"],
+                "resources": ["azureidentities"],
+                "verbs": ["use"],
+                "resourceNames": [identity.resource_id.to_lowercase()],
+            }],
+        });
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": { "name": name },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name },
+            "subjects": [{ "kind": "ServiceAccount", "namespace": self.namespace, "name": service_account }],
+        });
+        platform::apply(&self.admin(), &role).await?;
+        platform::apply(&self.admin(), &binding).await?;
+        self.await_grant(service_account, identity, true).await
+    }
+
+    /// Takes the grant back.
+    pub async fn revoke(&self, service_account: &str, identity: &Identity) -> Result<()> {
+        let name = self.grant_name(service_account, identity);
+        let params = DeleteParams::default();
+        Api::<ClusterRoleBinding>::all(self.admin()).delete(&name, &params).await?;
+        Api::<ClusterRole>::all(self.admin()).delete(&name, &params).await?;
+        Ok(())
+    }
+
+    /// The API server's authorizer follows RBAC by a watch of its own.
+    async fn await_grant(&self, service_account: &str, identity: &Identity, wanted: bool) -> Result<()> {
+        use k8s_openapi::api::authorization::v1::SubjectAccessReview;
+        let review: SubjectAccessReview = serde_json::from_value(json!({
+            "spec": {
+                "user": format!("system:serviceaccount:{}:{service_account}", self.namespace),
+                "resourceAttributes": {
+                    "group": "workload-identity.io", "resource": "azureidentities", "verb": "use",
+                    "name": identity.resource_id.to_lowercase(),
+                },
+            },
+        }))?;
+        let reviews: Api<SubjectAccessReview> = Api::all(self.admin());
+        for _ in 0..200 {
+            let answer = reviews.create(&PostParams::default(), &review).await?;
+            if answer.status.is_some_and(|s| s.allowed == wanted) {
+                return Ok(());
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+        }
+        anyhow::bail!("the grant has not taken effect after 5 s")
+    }
+
+    fn grant_name(&self, service_account: &str, identity: &Identity) -> String {
+        format!("wib-{}-{service_account}-{}", self.namespace, identity.name.to_lowercase())
+    }
+
+    /// The credential that trusts a ServiceAccount of this namespace, as somebody else would make it.
+    pub fn foreign_credential(&self, name: &str, service_account: &str) -> Credential {
+        Credential {
+            name: name.to_owned(),
+            issuer: self.cluster.control_plane.issuer().to_owned(),
+            subject: format!("system:serviceaccount:{}:{service_account}", self.namespace),
+            audiences: vec![AUDIENCE.to_owned()],
+        }
+    }
+
+    /// Deletes this namespace; does not wait.
+    pub async fn delete_namespace(&self) -> Result<()> {
+        let namespaces: Api<Namespace> = Api::all(self.admin());
+        namespaces.delete(&self.namespace, &DeleteParams::default()).await?;
+        Ok(())
+    }
+}

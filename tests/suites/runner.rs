@@ -1,0 +1,86 @@
+//! Runs trials on one runtime and one control plane, and takes both down at the end.
+
+use std::process::ExitCode;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use libtest_mimic::{Arguments, Failed, Trial};
+use tokio::runtime::Runtime;
+use tokio::sync::Mutex;
+use wib_harness::{Cluster, World};
+use workload_identity_binding::runtime::telemetry::{self, Format};
+
+/// Longest trial. Most take a second or two.
+const DEADLINE: Duration = Duration::from_mins(3);
+
+/// How many trials run at the same time: they wait more than they work.
+const THREADS: usize = 6;
+
+/// Trials share clients and child processes, which live on one runtime.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
+static CLUSTER: Mutex<Option<Arc<Cluster>>> = Mutex::const_new(None);
+
+/// Makes trials of functions, under the name of their module.
+macro_rules! trials {
+    ($($kind:ident $test:ident),* $(,)?) => {
+        pub fn trials() -> Vec<libtest_mimic::Trial> {
+            let module = module_path!().rsplit("::").next().unwrap_or_default();
+            vec![$(crate::runner::$kind(format!("{module}::{}", stringify!($test)), $test)),*]
+        }
+    };
+}
+pub(crate) use trials;
+
+/// Runs the trials that the command line asks for.
+pub fn run(trials: Vec<Trial>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = arguments.test_threads.or(Some(THREADS));
+    let level = std::env::var("WIB_TEST_LOG").unwrap_or_else(|_| "off".to_owned());
+    telemetry::install(Format::Text, &level, false).expect("a log");
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    RUNTIME.block_on(async { CLUSTER.lock().await.take() });
+    conclusion.exit_code()
+}
+
+/// A trial in a world of its own on the shared cluster.
+pub fn shared<F, T>(name: String, test: F) -> Trial
+where
+    F: FnOnce(World) -> T + Send + 'static,
+    T: Future<Output = Result<()>> + Send + 'static,
+{
+    trial(name, async move || test(World::new(cluster().await?).await?).await)
+}
+
+/// A trial that needs no cluster, or starts its own.
+pub fn alone<F, T>(name: String, test: F) -> Trial
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Future<Output = Result<()>> + Send + 'static,
+{
+    trial(name, test)
+}
+
+fn trial<F, T>(name: String, test: F) -> Trial
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Future<Output = Result<()>> + Send,
+{
+    Trial::test(name, move || {
+        let result = RUNTIME.block_on(async {
+            let ended = tokio::time::timeout(DEADLINE, test()).await;
+            ended.with_context(|| format!("not ended after {DEADLINE:?}")).flatten()
+        });
+        result.map_err(|error| Failed::from(format!("{error:?}")))
+    })
+}
+
+async fn cluster() -> Result<Arc<Cluster>> {
+    let mut shared = CLUSTER.lock().await;
+    if let Some(cluster) = &*shared {
+        return Ok(cluster.clone());
+    }
+    let cluster = Arc::new(Cluster::start().await?);
+    *shared = Some(cluster.clone());
+    Ok(cluster)
+}
