@@ -3,11 +3,32 @@
 //! One binary and one shared control plane; every trial has its own namespace, its own Azure and its own
 //! operators. A trial that changes what all share starts a control plane of its own.
 
+mod authorization;
+mod azure_drift;
+mod issuer;
+mod input;
 mod lifecycle;
+mod mappings;
+mod ownership;
+mod process;
 mod runner;
+mod secrets;
+mod service_account;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    runner::run(lifecycle::trials())
+    let suites = [
+        lifecycle::trials(),
+        mappings::trials(),
+        service_account::trials(),
+        authorization::trials(),
+        ownership::trials(),
+        azure_drift::trials(),
+        input::trials(),
+        issuer::trials(),
+        process::trials(),
+        secrets::trials(),
+    ];
+    runner::run(suites.into_iter().flatten().collect())
 }
