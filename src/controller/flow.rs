@@ -2,20 +2,16 @@
 //! an outcome that says why.
 
 use kube::ResourceExt;
-use tracing::info;
 
 use super::authorize::{self, Decision};
 use super::context::Context;
-use super::reconcile::{Error, id};
+use super::reconcile::Error;
 use super::service_account::Refused;
-use super::{annotate, events, revoke, status};
-use crate::api::{
-    CredentialOrigin, IdentityStatus, Reason, Superseded, WorkloadIdentityBinding,
-    WorkloadIdentityBindingStatus,
-};
-use crate::azure::{AzureError, Lane, Snapshot};
-use crate::domain::plan::{Plan, Step, Trust, Wish, plan};
-use crate::domain::{Credential, Desired, Fault, Outcome, Verdict, conditions, ownership};
+use super::{annotate, events, revoke, trust};
+use crate::api::{IdentityStatus, Reason, WorkloadIdentityBinding, WorkloadIdentityBindingStatus};
+use crate::azure::{AzureError, Snapshot};
+use crate::domain::plan::{Trust, Wish, plan};
+use crate::domain::{Desired, Fault, Outcome, Verdict, conditions, ownership};
 
 /// Works on a live binding until there is nothing left to do or something stands in the way.
 ///
@@ -65,10 +61,13 @@ pub(super) async fn run(context: &Context, binding: &mut WorkloadIdentityBinding
             return Ok(outcome);
         }
     }
-    if let Err(failed) = revoke::of_earlier_pairs(context, binding, &desired, &mut outcome).await {
-        outcome.overall = Some(failed);
-        return Ok(outcome);
-    }
+    let superseded = match revoke::of_earlier_pairs(context, binding, &desired, &mut outcome).await {
+        Ok(superseded) => superseded,
+        Err(failed) => {
+            outcome.overall = Some(failed);
+            return Ok(outcome);
+        }
+    };
     if let Some(other) = taken(context, binding, &desired) {
         outcome.annotated = Verdict::no(Reason::ServiceAccountTaken, other);
         outcome.overall = Some(outcome.annotated.clone());
@@ -85,7 +84,7 @@ pub(super) async fn run(context: &Context, binding: &mut WorkloadIdentityBinding
     if desired.suspend {
         return Ok(suspended(context, binding, &desired, &snapshot, outcome));
     }
-    if !trust(context, binding, &desired, &lane, &snapshot, &mut outcome).await? {
+    if !trust::establish(context, binding, &desired, &snapshot, superseded, &mut outcome).await? {
         return Ok(outcome);
     }
     let before = memory.identity.as_ref().and_then(|i| i.client_id.clone());
@@ -158,166 +157,6 @@ fn unresolved(desired: &Desired, mut outcome: Outcome, error: &AzureError) -> Ou
     }
     outcome.wait = error.retry_after;
     outcome
-}
-
-/// What is obsolete on the lane's identity: ours, superseded, and wanted by no other binding.
-pub(super) fn obsolete(
-    context: &Context,
-    binding: &WorkloadIdentityBinding,
-    superseded: &[Superseded],
-    desired: &Desired,
-    found: &[Credential],
-) -> Vec<Credential> {
-    let uid = binding.uid().unwrap_or_default();
-    let here = superseded
-        .iter()
-        .filter(|s| ownership::is_on(s, &desired.identity));
-    let free = here.filter(|s| !revoke::is_shared(context, &uid, s));
-    let ours = free.filter_map(|s| {
-        ownership::removable(
-            found,
-            &s.credential,
-            &desired.namespace,
-            &context.parts.defaults.prefix,
-        )
-    });
-    ours.cloned().collect()
-}
-
-/// Makes the identity trust the ServiceAccount. Returns whether it does.
-async fn trust(
-    context: &Context,
-    binding: &mut WorkloadIdentityBinding,
-    desired: &Desired,
-    lane: &Lane,
-    snapshot: &Snapshot,
-    outcome: &mut Outcome,
-) -> Result<bool, Error> {
-    let memory = binding.status.clone().unwrap_or_default();
-    let superseded = ownership::superseded(&memory, desired);
-    let remembered = ownership::memory_of(&memory, &desired.identity).cloned();
-    let decide = |context: &Context, binding: &WorkloadIdentityBinding, found: &[Credential]| -> Plan {
-        let obsolete = obsolete(context, binding, &superseded, desired, found);
-        let wish = Wish {
-            credential: &desired.credential,
-            adoption: desired.adoption,
-            memory: remembered.as_ref(),
-            obsolete: &obsolete,
-        };
-        plan(wish, found)
-    };
-
-    let planned = decide(context, binding, &snapshot.credentials);
-    let identity = IdentityStatus {
-        resource_id: desired.identity.to_string(),
-        client_id: Some(snapshot.identity.client_id.clone()),
-        principal_id: Some(snapshot.identity.principal_id.clone()),
-        tenant_id: Some(snapshot.identity.tenant_id.clone()),
-    };
-    let credential = match planned.trust {
-        Trust::Refused(reason, message) => {
-            outcome.credential_synced = Verdict::no(reason, message);
-            return Ok(false);
-        }
-        Trust::By(credential, origin) => ownership::record(&credential, origin),
-    };
-    outcome.identity = Some(identity);
-    outcome.credential = Some(credential);
-    outcome.superseded.clone_from(&superseded);
-
-    if !planned.steps.is_empty() {
-        // The intent is on record before Azure is written: whatever happens in between, the next
-        // visit knows what to look for.
-        outcome.credential_synced = Verdict::unknown(Reason::Progressing, "The credential is being written.");
-        if planned.steps.iter().any(|step| matches!(step, Step::Put(_))) && !on_record(&memory, outcome) {
-            status::write(context, binding, outcome).await?;
-        }
-        let repair = memory.credential == outcome.credential
-            && conditions::is_ready(&memory, binding.metadata.generation);
-        match act(context, binding, lane, &decide).await {
-            Ok(Plan {
-                trust: Trust::Refused(reason, message),
-                ..
-            }) => {
-                outcome.credential_synced = Verdict::no(reason, message);
-                return Ok(false);
-            }
-            Ok(Plan {
-                trust: Trust::By(credential, origin),
-                steps,
-            }) => {
-                outcome.credential = Some(ownership::record(&credential, origin));
-                report(context, binding, &steps, repair);
-            }
-            Err(error) => {
-                outcome.credential_synced = Verdict::no(error.fault.reason(), error.to_string());
-                outcome.wait = error.retry_after;
-                return Ok(false);
-            }
-        }
-    }
-    // What stood on this identity and was obsolete is gone now; the rest is still to be removed.
-    outcome.superseded.retain(|s| {
-        !ownership::is_on(s, &desired.identity)
-            && !revoke::is_shared(context, &binding.uid().unwrap_or_default(), s)
-    });
-    let adopted = outcome
-        .credential
-        .as_ref()
-        .is_some_and(|c| c.origin == CredentialOrigin::Adopted);
-    outcome.credential_synced = if adopted {
-        Verdict::yes(
-            Reason::Adopted,
-            "A credential that somebody else made trusts the ServiceAccount.",
-        )
-    } else {
-        Verdict::yes(Reason::Created, "The credential trusts the ServiceAccount.")
-    };
-    Ok(true)
-}
-
-/// Whether `status` already says what is about to be written at Azure.
-fn on_record(memory: &WorkloadIdentityBindingStatus, outcome: &Outcome) -> bool {
-    memory.credential == outcome.credential
-        && memory.superseded == outcome.superseded
-        && memory.identity.as_ref().map(|i| &i.resource_id)
-            == outcome.identity.as_ref().map(|i| &i.resource_id)
-}
-
-/// Carries the plan out. When Azure knows better than our list did, it is read and planned again,
-/// once.
-async fn act(
-    context: &Context,
-    binding: &WorkloadIdentityBinding,
-    lane: &Lane,
-    decide: &(impl Fn(&Context, &WorkloadIdentityBinding, &[Credential]) -> Plan + Sync),
-) -> Result<Plan, AzureError> {
-    match lane
-        .act(context.fresh(), |found| decide(context, binding, found))
-        .await
-    {
-        Err(error) if matches!(error.fault, Fault::Duplicate | Fault::LimitReached) => {
-            lane.act(context.fresh(), |found| decide(context, binding, found))
-                .await
-        }
-        result => result,
-    }
-}
-
-fn report(context: &Context, binding: &WorkloadIdentityBinding, steps: &[Step], repair: bool) {
-    for step in steps {
-        match step {
-            Step::Put(credential) => {
-                info!(binding = %id(binding), credential = credential.name, repair, "credential written");
-            }
-            Step::Delete(name) => {
-                info!(binding = %id(binding), credential = name, "obsolete credential deleted");
-            }
-        }
-    }
-    if repair {
-        context.parts.observer.repaired();
-    }
 }
 
 /// `suspend: true`: says what differs, and changes nothing.

@@ -17,6 +17,7 @@ mod revoke;
 mod service_account;
 mod status;
 mod triggers;
+mod trust;
 mod undecodable;
 
 pub use authorize::Authorization;

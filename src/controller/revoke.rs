@@ -105,43 +105,50 @@ pub(super) async fn all(
     outcome
 }
 
-/// Pairs of identity and ServiceAccount that an earlier spec made are still bound by their grant:
-/// one that has been revoked goes at once, whether or not the new pair works out.
+/// What an earlier spec or issuer left and that still stands. Pairs of identity and ServiceAccount
+/// that are no longer granted go at once, whether or not the new pair works out.
 pub(super) async fn of_earlier_pairs(
     context: &Context,
     binding: &WorkloadIdentityBinding,
     desired: &Desired,
     outcome: &mut Outcome,
-) -> Result<(), Verdict> {
+) -> Result<Vec<Superseded>, Verdict> {
     let status = binding.status.clone().unwrap_or_default();
+    let mut standing = Vec::new();
     for superseded in ownership::superseded(&status, desired) {
-        let tuple = ownership::tuple_of(&superseded.credential);
-        let (Some((namespace, account)), Ok(identity)) =
-            (tuple.service_account(), superseded.resource_id.parse())
-        else {
-            continue;
-        };
-        let request = grant::Request {
-            namespace: namespace.to_owned(),
-            service_account: account.to_owned(),
-            identity,
-        };
-        if request == desired.grant() {
+        if !is_revoked(context, &superseded, desired).await {
+            standing.push(superseded);
             continue;
         }
-        let decision = authorize::check(&context.parts.client, context.parts.authorization, &request).await;
-        // A check that fails is no denial; the next visit asks again.
-        if matches!(decision, Ok(Decision::Denied)) {
-            one(context, binding, &superseded)
-                .await
-                .map_err(|error| old_stands(&error))?;
-            outcome.superseded.retain(|s| *s != superseded);
-            if outcome.credential.as_ref() == Some(&superseded.credential) {
-                outcome.credential = None;
-            }
+        one(context, binding, &superseded)
+            .await
+            .map_err(|error| old_stands(&error))?;
+        outcome.superseded.retain(|s| *s != superseded);
+        if outcome.credential.as_ref() == Some(&superseded.credential) {
+            outcome.credential = None;
         }
     }
-    Ok(())
+    Ok(standing)
+}
+
+async fn is_revoked(context: &Context, superseded: &Superseded, desired: &Desired) -> bool {
+    let tuple = ownership::tuple_of(&superseded.credential);
+    let (Some((namespace, account)), Ok(identity)) =
+        (tuple.service_account(), superseded.resource_id.parse())
+    else {
+        return false;
+    };
+    let request = grant::Request {
+        namespace: namespace.to_owned(),
+        service_account: account.to_owned(),
+        identity,
+    };
+    // The desired pair has just been found granted; and a check that fails is no denial.
+    request != desired.grant()
+        && matches!(
+            authorize::check(&context.parts.client, context.parts.authorization, &request).await,
+            Ok(Decision::Denied)
+        )
 }
 
 /// Removes what an earlier spec or issuer left on other identities, now that the new trust stands.

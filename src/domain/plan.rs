@@ -3,7 +3,6 @@
 
 use super::Credential;
 use super::credential::MAX_PER_IDENTITY;
-use super::ownership::tuple_of;
 use crate::api::{Adoption, CredentialOrigin, CredentialStatus, Reason};
 
 /// One write at Azure.
@@ -168,11 +167,6 @@ pub fn apply(found: &mut Vec<Credential>, step: &Step) {
         }
         Step::Delete(name) => found.retain(|c| c.name != *name),
     }
-}
-
-/// Whether the tuple that a status records is the wanted one: our memory is of this very wish.
-pub fn is_memory_of(memory: &CredentialStatus, want: &Credential) -> bool {
-    memory.name == want.name && tuple_of(memory) == want.tuple
 }
 
 #[cfg(test)]

@@ -1,5 +1,132 @@
-//! (being written)
+//! The issuer: found out, never normalised, and followed when it changes.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, ensure};
+use azure_emulator::Operation;
+use pretty_assertions::assert_eq;
+use wib_harness::world::bindings::is_ready;
+use wib_harness::{Cluster, World};
 
 use crate::runner::trials;
 
-trials![];
+trials![
+    shared the_discovery_document_does_without_a_token,
+    shared the_flag_overrides_and_is_taken_byte_for_byte,
+    alone a_new_issuer_is_trusted_before_the_old_one_goes,
+    alone a_restarted_api_server_changes_nothing,
+];
+
+async fn the_discovery_document_does_without_a_token(world: World) -> Result<()> {
+    let identity = world.identity("web");
+    world.service_account("web").await?;
+    world.grant("web", &identity).await?;
+    let arguments = world.operator_arguments(&[]).into_iter();
+    let arguments = arguments
+        .filter(|a| !a.starts_with("--issuer-token-file"))
+        .collect();
+    let _operator = wib_harness::Operator::start(arguments).await?;
+    world.bind("web", "web", &identity).await?;
+    world.ready("web").await?;
+    world.assert_accepted("web", &identity.client_id).await
+}
+
+async fn the_flag_overrides_and_is_taken_byte_for_byte(world: World) -> Result<()> {
+    let identity = world.identity("web");
+    world.service_account("web").await?;
+    world.grant("web", &identity).await?;
+    // One slash short: another issuer to Entra.
+    let issuer = world
+        .cluster
+        .control_plane
+        .issuer()
+        .trim_end_matches('/')
+        .to_owned();
+    let _operator = world.operator_with(&[&format!("--issuer={issuer}")]).await?;
+    world.bind("web", "web", &identity).await?;
+    world.ready("web").await?;
+    let held = world.azure.credentials(&identity.resource_id);
+    assert_eq!(held.first().map(|c| c.issuer.as_str()), Some(issuer.as_str()));
+    world.assert_refused("web", &identity.client_id, 700_211).await
+}
+
+async fn a_new_issuer_is_trusted_before_the_old_one_goes() -> Result<()> {
+    let mut world = World::new(Arc::new(Cluster::start().await?)).await?;
+    let identity = world.identity("web");
+    for name in ["web", "api"] {
+        world.service_account(name).await?;
+        world.grant(name, &identity).await?;
+    }
+    let _operator = world.operator_with(&["--issuer-refresh-interval=200ms"]).await?;
+    for name in ["web", "api"] {
+        world.bind(name, name, &identity).await?;
+        world.ready(name).await?;
+    }
+    let old = world.cluster.control_plane.issuer().to_owned();
+    let new = world.cluster.control_plane.alternative_issuer();
+
+    let cluster = Arc::get_mut(&mut world.cluster).context("the cluster is shared")?;
+    cluster.control_plane.restart_with_issuers(&[&new, &old]).await?;
+    world.trust_operator(&new);
+    world.azure.clear_journal();
+    // What the kubelet does when the token comes of age.
+    world.write_operator_files().await?;
+
+    for name in ["web", "api"] {
+        let new = new.clone();
+        world
+            .wait(name, "ready under the new issuer", move |b| {
+                let credential = b.status.as_ref().and_then(|s| s.credential.as_ref());
+                let superseded = b.status.as_ref().is_some_and(|s| !s.superseded.is_empty());
+                is_ready(b) && !superseded && credential.is_some_and(|c| c.issuer == new)
+            })
+            .await?;
+        world.assert_accepted(name, &identity.client_id).await?;
+    }
+    let held = world.azure.credentials(&identity.resource_id);
+    assert_eq!(held.len(), 2);
+    ensure!(held.iter().all(|c| c.issuer == new), "{held:?}");
+    // At no moment was a workload without a credential: each subject got its new one first.
+    for name in ["web", "api"] {
+        let writes: Vec<_> = world
+            .azure
+            .journal()
+            .into_iter()
+            .filter(|e| e.operation.is_write() && e.path.contains(&format!("-{name}-")))
+            .map(|e| e.operation)
+            .collect();
+        assert_eq!(writes, [Operation::PutCredential, Operation::DeleteCredential]);
+    }
+    Ok(())
+}
+
+async fn a_restarted_api_server_changes_nothing() -> Result<()> {
+    let mut world = World::new(Arc::new(Cluster::start().await?)).await?;
+    let identity = world.identity("web");
+    world.service_account("web").await?;
+    world.grant("web", &identity).await?;
+    let _operator = world.operator_with(&["--issuer-refresh-interval=200ms"]).await?;
+    world.bind("web", "web", &identity).await?;
+    world.ready("web").await?;
+    let writes = world.kubernetes_writes()?.len();
+
+    let cluster = Arc::get_mut(&mut world.cluster).context("the cluster is shared")?;
+    cluster.control_plane.kill_api_server().await;
+    cluster.control_plane.start_api_server().await?;
+
+    // A second binding becomes ready: the operator is back at work.
+    world.service_account("api").await?;
+    world.grant("api", &identity).await?;
+    world.bind("api", "api", &identity).await?;
+    world.ready("api").await?;
+    world.assert_accepted("web", &identity.client_id).await?;
+    assert_eq!(world.azure.count(Operation::PutCredential), 2);
+    let of_web = world
+        .kubernetes_writes()?
+        .split_off(writes)
+        .into_iter()
+        .filter(|w| w.name == "web")
+        .count();
+    assert_eq!(of_web, 0);
+    Ok(())
+}

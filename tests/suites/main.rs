@@ -5,8 +5,8 @@
 
 mod authorization;
 mod azure_drift;
-mod issuer;
 mod input;
+mod issuer;
 mod lifecycle;
 mod mappings;
 mod ownership;

@@ -49,7 +49,9 @@ where
     F: FnOnce(World) -> T + Send + 'static,
     T: Future<Output = Result<()>> + Send + 'static,
 {
-    trial(name, async move || test(World::new(cluster().await?).await?).await)
+    trial(name, async move || {
+        test(World::new(cluster().await?).await?).await
+    })
 }
 
 /// A trial that needs no cluster, or starts its own.
@@ -69,9 +71,11 @@ where
     Trial::test(name, move || {
         let result = RUNTIME.block_on(async {
             let ended = tokio::time::timeout(DEADLINE, test()).await;
-            ended.with_context(|| format!("not ended after {DEADLINE:?}")).flatten()
+            ended
+                .with_context(|| format!("not ended after {DEADLINE:?}"))
+                .flatten()
         });
-        result.map_err(|error| Failed::from(format!("{error:?}")))
+        result.map_err(|error| Failed::from(format!("{error:#}")))
     })
 }
 
