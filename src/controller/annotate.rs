@@ -33,6 +33,15 @@ fn wanted(desired: &Desired, identity: &Identity) -> Annotations {
     )
 }
 
+/// What has been done to a ServiceAccount.
+pub(super) struct Annotated {
+    pub verdict: Verdict,
+    /// Goes into `status.serviceAccount`; nothing when there is none and none is needed.
+    pub account: Option<ServiceAccountStatus>,
+    /// Another client id of ours stood there: pods that run already still have it.
+    pub replaced: bool,
+}
+
 /// Brings the ids onto the ServiceAccount, creates it when asked to, and takes ours back from the
 /// one that an earlier spec named.
 pub(super) async fn service_account(
@@ -40,7 +49,7 @@ pub(super) async fn service_account(
     binding: &WorkloadIdentityBinding,
     desired: &Desired,
     identity: &Identity,
-) -> Result<(Verdict, Option<ServiceAccountStatus>), Refused> {
+) -> Result<Annotated, Refused> {
     let client = &context.parts.client;
     let (namespace, account) = (&desired.namespace, &desired.service_account);
     let wanted = if account.annotate {
@@ -49,9 +58,9 @@ pub(super) async fn service_account(
         Annotations::new()
     };
     let memory = binding.status.as_ref().and_then(|s| s.service_account.clone());
-    let found = find(context, namespace, &account.name);
+    let mut replaced = false;
 
-    let status = match found {
+    let status = match find(context, namespace, &account.name) {
         Some(found) => {
             let uid = found.uid().unwrap_or_default();
             // Nothing to annotate ourselves; another binding may, under the same field manager.
@@ -61,18 +70,24 @@ pub(super) async fn service_account(
                     namespace,
                     &account.name,
                 );
-            if !idle && service_account::present(&found.metadata).needs_apply(&wanted) {
+            let present = service_account::present(&found.metadata);
+            if !idle && present.needs_apply(&wanted) {
                 service_account::apply(client, namespace, &account.name, &uid, &wanted).await?;
                 info!(binding = %id(binding), service_account = account.name, "ServiceAccount annotated");
+                replaced = account.annotate && present.has_other_client_id(&identity.client_id);
             }
-            let origin = memory
-                .as_ref()
-                .filter(|m| m.uid.as_deref() == Some(&uid))
-                .map(|m| m.origin);
+            let made_by_us = found
+                .owner_references()
+                .iter()
+                .any(|owner| Some(&owner.uid) == binding.uid().as_ref());
             Some(ServiceAccountStatus {
                 name: account.name.clone(),
                 uid: Some(uid),
-                origin: origin.unwrap_or_default(),
+                origin: if made_by_us {
+                    ServiceAccountOrigin::Created
+                } else {
+                    ServiceAccountOrigin::Existing
+                },
             })
         }
         None if account.create => {
@@ -115,7 +130,11 @@ pub(super) async fn service_account(
             "annotate is false: nothing is written on the ServiceAccount.",
         )
     };
-    Ok((verdict, status))
+    Ok(Annotated {
+        verdict,
+        account: status,
+        replaced,
+    })
 }
 
 /// Takes our annotations back from a ServiceAccount, unless another binding still puts them there.

@@ -124,9 +124,10 @@ impl Context {
         self.parts.issuer.borrow().clone()
     }
 
-    /// How old a shared read may be. Bindings of one identity look again within a fifth of the
-    /// drift interval of each other, so half of it lets them share and hides no drift.
-    pub fn fresh(&self) -> Duration {
-        self.parts.intervals.drift / 2
+    /// How old a shared read may be: half of the time until the next look. Bindings of one identity
+    /// look again within a fifth of that interval of each other, so they share and miss nothing.
+    pub fn fresh(&self, was_ready: bool) -> Duration {
+        let Intervals { drift, slow, .. } = self.parts.intervals;
+        (if was_ready { drift } else { slow.min(drift) }) / 2
     }
 }

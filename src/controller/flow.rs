@@ -74,8 +74,9 @@ pub(super) async fn run(context: &Context, binding: &mut WorkloadIdentityBinding
         return Ok(outcome);
     }
 
+    let was_ready = conditions::is_ready(&memory, binding.metadata.generation);
     let lane = context.parts.lanes.lane(&desired.identity);
-    let snapshot = match lane.snapshot(context.fresh()).await {
+    let snapshot = match lane.snapshot(context.fresh(was_ready)).await {
         Ok(snapshot) => snapshot,
         Err(error) => return Ok(unresolved(&desired, outcome, &error)),
     };
@@ -87,18 +88,15 @@ pub(super) async fn run(context: &Context, binding: &mut WorkloadIdentityBinding
     if !trust::establish(context, binding, &desired, &snapshot, superseded, &mut outcome).await? {
         return Ok(outcome);
     }
-    let before = memory.identity.as_ref().and_then(|i| i.client_id.clone());
     match annotate::service_account(context, binding, &desired, &snapshot.identity).await {
-        Ok((annotated, account)) => {
-            outcome.annotated = annotated;
-            outcome.service_account = account.or(outcome.service_account);
+        Ok(annotated) => {
+            outcome.annotated = annotated.verdict;
+            outcome.service_account = annotated.account.or(outcome.service_account);
+            if annotated.replaced {
+                events::client_id_changed(context, binding).await;
+            }
         }
         Err(Refused { reason, message }) => outcome.annotated = Verdict::no(reason, message),
-    }
-    if outcome.annotated.reason == Reason::Annotated
-        && before.is_some_and(|b| b != snapshot.identity.client_id)
-    {
-        events::client_id_changed(context, binding).await;
     }
     if outcome.annotated.holds == Some(true)
         && let Err(failed) = revoke::superseded(context, binding, &mut outcome).await

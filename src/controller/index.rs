@@ -124,7 +124,8 @@ impl Index {
         let wanted = &desired.service_account;
         let others = self.others(uid, &desired.namespace, &wanted.name);
         let older = others.into_iter().filter(|(_, other)| {
-            let differs = other.identity.as_ref() != Some(&desired.identity)
+            // One whose spec cannot be understood writes nothing.
+            let differs = other.identity.as_ref().is_some_and(|i| *i != desired.identity)
                 || other.token_expiration_seconds != wanted.token_expiration_seconds;
             // The uid decides between two of the same second.
             other.annotate && differs && (other.created, other.uid.as_str()) < (created, uid)

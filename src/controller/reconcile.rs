@@ -13,14 +13,14 @@ use super::context::Context;
 use super::index::Guarded;
 use super::{cleanup, events, flow, status, undecodable};
 use crate::api::{Disposition, FINALIZER, Reason, WorkloadIdentityBinding};
-use crate::domain::{Outcome, conditions, text};
+use crate::domain::{Outcome, Verdict, conditions, text};
 
 /// Longest visit. Twenty bindings that wait for one lane, at two seconds a write, fit three times.
 const DEADLINE: Duration = Duration::from_mins(2);
 
 /// How many transient failures in a row leave a ready binding ready: the credential does not go
 /// away because nobody could look at it.
-const PATIENCE: u32 = 5;
+const PATIENCE: u32 = 8;
 
 /// Why a visit ended before its end.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +101,6 @@ async fn visit(object: &Guarded, context: &Context) -> Result<Visited, Error> {
     };
     context.memory.refresh(&mut binding);
     let api = context.bindings(&binding.namespace().unwrap_or_default());
-    let uid = binding.uid().unwrap_or_default();
     let mut reason = None;
     let seen = &mut reason;
     let result = finalizer(&api, FINALIZER, Arc::new(binding), |event| async move {
@@ -124,7 +123,6 @@ async fn visit(object: &Guarded, context: &Context) -> Result<Visited, Error> {
         Err(finalizer::Error::ApplyFailed(error) | finalizer::Error::CleanupFailed(error)) => Err(error),
         // Gone already, or another finalizer was changed at the same moment: the watch tells.
         Err(finalizer::Error::AddFinalizer(e) | finalizer::Error::RemoveFinalizer(e)) if is_passing(&e) => {
-            context.memory.forget(&uid);
             Err(Error::Outdated)
         }
         Err(finalizer::Error::AddFinalizer(e)) => Err(Error::Finalizer("add", Some(Box::new(e)))),
@@ -143,7 +141,7 @@ fn is_passing(error: &kube::Error) -> bool {
 async fn settle(
     context: &Context,
     binding: &mut WorkloadIdentityBinding,
-    outcome: Outcome,
+    mut outcome: Outcome,
 ) -> Result<Action, Error> {
     let uid = binding.uid().unwrap_or_default();
     let before = binding.status.clone().unwrap_or_default();
@@ -151,9 +149,14 @@ async fn settle(
     let transient = outcome.disposition() == Disposition::RetrySoon;
     let failures = context.memory.failures(&uid);
 
-    let was_ready = conditions::is_ready(&before, binding.metadata.generation);
     let remembered = outcome.credential == before.credential && outcome.superseded == before.superseded;
-    if transient && was_ready && remembered && failures < PATIENCE {
+    let unseen =
+        transient && remembered && conditions::is_not_known_bad(&before, binding.metadata.generation);
+    if unseen {
+        // It was in order and may well be so still; nobody could look.
+        outcome.overall = Some(Verdict::unknown(ready.reason, ready.message.clone()));
+    }
+    if unseen && failures < PATIENCE {
         warn!(binding = %id(binding), reason = ready.reason.as_str(), failures, "{}", ready.message);
     } else {
         status::write(context, binding, &outcome).await?;

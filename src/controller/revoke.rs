@@ -7,7 +7,7 @@ use super::annotate;
 use super::authorize::{self, Decision};
 use super::context::Context;
 use super::reconcile::id;
-use crate::api::{Superseded, WorkloadIdentityBinding};
+use crate::api::{CredentialOrigin, Superseded, WorkloadIdentityBinding};
 use crate::azure::AzureError;
 use crate::domain::plan::{Plan, Step, Trust};
 use crate::domain::{Credential, Desired, IdentityId, Outcome, Verdict, grant, ownership, text};
@@ -37,7 +37,9 @@ pub(super) async fn one(
     let Ok(identity) = superseded.resource_id.parse::<IdentityId>() else {
         return Ok(());
     };
-    if is_shared(context, &binding.uid().unwrap_or_default(), superseded) {
+    if superseded.credential.origin == CredentialOrigin::Adopted
+        || is_shared(context, &binding.uid().unwrap_or_default(), superseded)
+    {
         return Ok(());
     }
     let namespace = binding.namespace().unwrap_or_default();

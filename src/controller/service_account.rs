@@ -29,7 +29,6 @@ pub(super) fn present(meta: &ObjectMeta) -> Present {
 pub(super) fn prune(object: &mut PartialObjectMeta<ServiceAccount>) {
     let meta = &mut object.metadata;
     meta.labels = None;
-    meta.owner_references = None;
     if let Some(annotations) = &mut meta.annotations {
         annotations.retain(|key, _| key.starts_with("azure.workload.identity/"));
     }

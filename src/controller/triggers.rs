@@ -55,6 +55,11 @@ pub async fn run(parts: Parts, shutdown: CancellationToken, synced: impl FnOnce(
             .modify(|object| object.meta_mut().managed_fields = None)
             .default_backoff()
             .then(move |event| {
+                if let Ok(Event::Delete(object)) = &event {
+                    context
+                        .memory
+                        .forget(object.meta().uid.as_deref().unwrap_or_default());
+                }
                 let touched = event
                     .as_ref()
                     .map(|e| context.index.update(e))

@@ -157,11 +157,11 @@ async fn act(
     decide: &(impl Fn(&Context, &WorkloadIdentityBinding, &[Credential]) -> Plan + Sync),
 ) -> Result<Plan, AzureError> {
     match lane
-        .act(context.fresh(), |found| decide(context, binding, found))
+        .act(context.fresh(true), |found| decide(context, binding, found))
         .await
     {
         Err(error) if matches!(error.fault, Fault::Duplicate | Fault::LimitReached) => {
-            lane.act(context.fresh(), |found| decide(context, binding, found))
+            lane.act(context.fresh(true), |found| decide(context, binding, found))
                 .await
         }
         result => result,

@@ -35,6 +35,15 @@ pub struct Present {
 }
 
 impl Present {
+    /// Whether we had put another client id there.
+    pub fn has_other_client_id(&self, client_id: &str) -> bool {
+        self.ours.iter().any(|key| key == CLIENT_ID)
+            && self
+                .all
+                .get(CLIENT_ID)
+                .is_some_and(|present| present != client_id)
+    }
+
     /// Whether a server-side apply of `wanted` would change anything.
     ///
     /// Another manager may hold the same value: then nothing is to be written. A key that we

@@ -93,6 +93,15 @@ pub fn is_ready(status: &WorkloadIdentityBindingStatus, generation: Option<i64>)
     status.observed_generation == generation && is_true(status, ConditionType::Ready)
 }
 
+/// Whether the last word on this generation was that it is ready, or that nobody knows any more.
+pub fn is_not_known_bad(status: &WorkloadIdentityBindingStatus, generation: Option<i64>) -> bool {
+    let ready = status
+        .conditions
+        .iter()
+        .find(|c| c.type_ == ConditionType::Ready.as_str());
+    status.observed_generation == generation && ready.is_some_and(|c| c.status != "False")
+}
+
 /// The reason under `Ready`, as text: what the last visit said.
 pub fn ready_reason(status: &WorkloadIdentityBindingStatus) -> Option<&str> {
     let ready = status

@@ -57,7 +57,7 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let asked = EnvFilter::try_new(level).map_err(|_| Error::Filter(level.to_owned()))?;
-    let filter = asked.and(filter_fn(is_harmless));
+    let filter = asked.and(filter_fn(is_wanted));
     let layer: Box<dyn Layer<Registry> + Send + Sync> = match format {
         Format::Json => fmt::layer()
             .json()
@@ -83,7 +83,11 @@ pub fn install(format: Format, level: &str, color: bool) -> Result<(), Error> {
     tracing::subscriber::set_global_default(subscriber).map_err(|_| Error::Twice)
 }
 
-fn is_harmless(metadata: &Metadata<'_>) -> bool {
+fn is_wanted(metadata: &Metadata<'_>) -> bool {
+    // Our own lines name the binding; the controller's span would say it twice.
+    if metadata.is_span() && metadata.target().starts_with("kube_runtime") {
+        return false;
+    }
     let carries_tokens = CAPPED.iter().any(|prefix| metadata.target().starts_with(prefix));
     !carries_tokens || *metadata.level() <= Level::INFO
 }

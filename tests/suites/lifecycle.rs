@@ -27,7 +27,9 @@ async fn a_binding_becomes_ready_and_its_workload_is_accepted(world: World) -> R
     let identity = world.identity("web");
     world.service_account("web").await?;
     world.grant("web", &identity).await?;
-    world.assert_refused("web", &identity.client_id, NO_CREDENTIAL).await?;
+    world
+        .assert_refused("web", &identity.client_id, NO_CREDENTIAL)
+        .await?;
     let _operator = world.operator().await?;
 
     world.bind("web", "web", &identity).await?;
@@ -35,9 +37,16 @@ async fn a_binding_becomes_ready_and_its_workload_is_accepted(world: World) -> R
 
     world.assert_accepted("web", &identity.client_id).await?;
     let key = "azure.workload.identity/client-id";
-    assert_eq!(world.annotation("web", key).await?.as_ref(), Some(&identity.client_id));
+    assert_eq!(
+        world.annotation("web", key).await?.as_ref(),
+        Some(&identity.client_id)
+    );
     let status = binding.status.unwrap_or_default();
-    let types: Vec<_> = status.conditions.iter().map(|c| (c.type_.as_str(), c.status.as_str())).collect();
+    let types: Vec<_> = status
+        .conditions
+        .iter()
+        .map(|c| (c.type_.as_str(), c.status.as_str()))
+        .collect();
     assert_eq!(
         types,
         [
@@ -53,7 +62,10 @@ async fn a_binding_becomes_ready_and_its_workload_is_accepted(world: World) -> R
     assert_eq!(found.principal_id.as_ref(), Some(&identity.principal_id));
     let credential = status.credential.unwrap_or_default();
     assert_eq!(credential.issuer, world.cluster.control_plane.issuer());
-    assert_eq!(credential.subject, format!("system:serviceaccount:{}:web", world.namespace));
+    assert_eq!(
+        credential.subject,
+        format!("system:serviceaccount:{}:web", world.namespace)
+    );
     Ok(())
 }
 
@@ -65,11 +77,27 @@ async fn a_new_binding_costs_three_calls_and_four_writes(world: World) -> Result
     world.bind("web", "web", &identity).await?;
     world.ready("web").await?;
 
-    let arm: Vec<_> = world.azure.journal().iter().map(|e| e.operation).filter(|o| o.is_arm()).collect();
-    assert_eq!(arm, [Operation::GetIdentity, Operation::ListCredentials, Operation::PutCredential]);
+    let arm: Vec<_> = world
+        .azure
+        .journal()
+        .iter()
+        .map(|e| e.operation)
+        .filter(|o| o.is_arm())
+        .collect();
+    assert_eq!(
+        arm,
+        [
+            Operation::GetIdentity,
+            Operation::ListCredentials,
+            Operation::PutCredential
+        ]
+    );
     let writes = world.kubernetes_writes()?;
     ensure!(writes.len() <= 4, "more than four writes: {writes:#?}");
-    ensure!(writes.iter().all(|w| w.status < 300), "a write was refused: {writes:#?}");
+    ensure!(
+        writes.iter().all(|w| w.status < 300),
+        "a write was refused: {writes:#?}"
+    );
     Ok(())
 }
 
@@ -84,9 +112,23 @@ async fn a_deleted_binding_leaves_nothing_behind(world: World) -> Result<()> {
     world.delete("web").await?;
 
     assert_eq!(world.azure.credentials(&identity.resource_id), []);
-    world.assert_refused("web", &identity.client_id, NO_CREDENTIAL).await?;
-    let annotations = world.service_accounts().get("web").await?.metadata.annotations.unwrap_or_default();
-    assert_eq!(annotations.into_iter().filter(|(k, _)| k.starts_with("azure.")).count(), 0);
+    world
+        .assert_refused("web", &identity.client_id, NO_CREDENTIAL)
+        .await?;
+    let annotations = world
+        .service_accounts()
+        .get("web")
+        .await?
+        .metadata
+        .annotations
+        .unwrap_or_default();
+    assert_eq!(
+        annotations
+            .into_iter()
+            .filter(|(k, _)| k.starts_with("azure."))
+            .count(),
+        0
+    );
     Ok(())
 }
 
@@ -99,16 +141,39 @@ async fn another_identity_replaces_the_first(world: World) -> Result<()> {
     world.bind("web", "web", &first).await?;
     world.ready("web").await?;
 
-    world.change("web", json!({ "spec": { "identity": { "resourceId": second.resource_id } } })).await?;
+    world
+        .change(
+            "web",
+            json!({ "spec": { "identity": { "resourceId": second.resource_id } } }),
+        )
+        .await?;
     let binding = world.ready("web").await?;
 
     world.assert_accepted("web", &second.client_id).await?;
-    world.assert_refused("web", &first.client_id, NO_CREDENTIAL).await?;
+    world
+        .assert_refused("web", &first.client_id, NO_CREDENTIAL)
+        .await?;
     let key = "azure.workload.identity/client-id";
-    assert_eq!(world.annotation("web", key).await?.as_ref(), Some(&second.client_id));
+    assert_eq!(
+        world.annotation("web", key).await?.as_ref(),
+        Some(&second.client_id)
+    );
     assert_eq!(binding.status.unwrap_or_default().superseded, []);
-    let order: Vec<_> = world.azure.journal().iter().map(|e| e.operation).filter(|o| o.is_write()).collect();
-    assert_eq!(order, [Operation::PutCredential, Operation::PutCredential, Operation::DeleteCredential]);
+    let order: Vec<_> = world
+        .azure
+        .journal()
+        .iter()
+        .map(|e| e.operation)
+        .filter(|o| o.is_write())
+        .collect();
+    assert_eq!(
+        order,
+        [
+            Operation::PutCredential,
+            Operation::PutCredential,
+            Operation::DeleteCredential
+        ]
+    );
     Ok(())
 }
 
@@ -122,14 +187,22 @@ async fn another_service_account_replaces_the_first(world: World) -> Result<()> 
     world.bind("web", "old", &identity).await?;
     world.ready("web").await?;
 
-    world.change("web", json!({ "spec": { "serviceAccount": { "name": "new" } } })).await?;
+    world
+        .change("web", json!({ "spec": { "serviceAccount": { "name": "new" } } }))
+        .await?;
     world.ready("web").await?;
 
     world.assert_accepted("new", &identity.client_id).await?;
     let key = "azure.workload.identity/client-id";
     assert_eq!(world.annotation("old", key).await?, None);
-    assert_eq!(world.annotation("new", key).await?.as_ref(), Some(&identity.client_id));
-    ensure!(world.exchange("old", &identity.client_id).await?.is_err(), "the old ServiceAccount is still trusted");
+    assert_eq!(
+        world.annotation("new", key).await?.as_ref(),
+        Some(&identity.client_id)
+    );
+    ensure!(
+        world.exchange("old", &identity.client_id).await?.is_err(),
+        "the old ServiceAccount is still trusted"
+    );
     assert_eq!(world.azure.credentials(&identity.resource_id).len(), 1);
     Ok(())
 }
@@ -151,7 +224,10 @@ async fn retain_leaves_the_workload_its_access(world: World) -> Result<()> {
 
     world.assert_accepted("web", &identity.client_id).await?;
     let key = "azure.workload.identity/client-id";
-    assert_eq!(world.annotation("web", key).await?.as_ref(), Some(&identity.client_id));
+    assert_eq!(
+        world.annotation("web", key).await?.as_ref(),
+        Some(&identity.client_id)
+    );
     assert_eq!(world.azure.count(Operation::DeleteCredential), 0);
     Ok(())
 }
@@ -163,11 +239,21 @@ async fn release_lets_go_without_touching_azure(world: World) -> Result<()> {
     let _operator = world.operator().await?;
     world.bind("web", "web", &identity).await?;
     world.ready("web").await?;
-    world.azure.deny(None, "federatedIdentityCredentials/delete", &identity.resource_id);
-    world.bindings().delete("web", &kube::api::DeleteParams::default()).await?;
+    world
+        .azure
+        .deny(None, "federatedIdentityCredentials/delete", &identity.resource_id);
+    world
+        .bindings()
+        .delete("web", &kube::api::DeleteParams::default())
+        .await?;
     let stuck = world.not_ready("web", "AzureAccessDenied").await?;
-    let message = wib_harness::world::bindings::condition(&stuck, "Ready").map(|c| c.2).unwrap_or_default();
-    ensure!(message.contains("workload-identity.io/release"), "the way out is not named: {message}");
+    let message = wib_harness::world::bindings::condition(&stuck, "Ready")
+        .map(|c| c.2)
+        .unwrap_or_default();
+    ensure!(
+        message.contains("workload-identity.io/release"),
+        "the way out is not named: {message}"
+    );
 
     let release = json!({ "metadata": { "annotations": { "workload-identity.io/release": "true" } } });
     world.change("web", release).await?;
@@ -180,25 +266,34 @@ async fn suspended_nothing_is_written_and_drift_is_told(world: World) -> Result<
     let identity = world.identity("web");
     world.service_account("web").await?;
     world.grant("web", &identity).await?;
-    let _operator = world.operator_with(&["--drift-interval=200ms", "--read-after-write-grace=10ms"]).await?;
+    let _operator = world
+        .operator_with(&["--drift-interval=200ms", "--read-after-write-grace=10ms"])
+        .await?;
     world.bind("web", "web", &identity).await?;
     world.ready("web").await?;
-    world.change("web", json!({ "spec": { "suspend": true } })).await?;
-    world.wait("web", "ready and suspended", |b| {
-        let ready = wib_harness::world::bindings::condition(b, "Ready");
-        ready.is_some_and(|c| (c.0, c.1) == ("True", "Suspended"))
-    })
-    .await?;
+    world
+        .change("web", json!({ "spec": { "suspend": true } }))
+        .await?;
+    world
+        .wait("web", "ready and suspended", |b| {
+            let ready = wib_harness::world::bindings::condition(b, "Ready");
+            ready.is_some_and(|c| (c.0, c.1) == ("True", "Suspended"))
+        })
+        .await?;
 
     for credential in world.azure.credentials(&identity.resource_id) {
-        world.azure.delete_credential(&identity.resource_id, &credential.name);
+        world
+            .azure
+            .delete_credential(&identity.resource_id, &credential.name);
     }
     let drifted = world.not_ready("web", "Suspended").await?;
     let synced = wib_harness::world::bindings::condition(&drifted, "CredentialSynced").map(|c| c.0);
     assert_eq!(synced, Some("False"));
     assert_eq!(world.azure.count(Operation::PutCredential), 1);
 
-    world.change("web", json!({ "spec": { "suspend": false } })).await?;
+    world
+        .change("web", json!({ "spec": { "suspend": false } }))
+        .await?;
     world.ready("web").await?;
     world.assert_accepted("web", &identity.client_id).await
 }
