@@ -7,8 +7,7 @@ use kube::runtime::reflector::ObjectRef;
 use std::sync::Arc;
 use tracing::info;
 
-use super::context::Context;
-use super::reconcile::id;
+use super::context::{Context, id};
 use super::service_account::{self, Refused};
 use crate::api::{Reason, ServiceAccountOrigin, ServiceAccountStatus, WorkloadIdentityBinding};
 use crate::azure::Identity;

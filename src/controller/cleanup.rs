@@ -5,8 +5,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::{Api, CustomResourceExt, ResourceExt};
 use tracing::{info, warn};
 
-use super::context::Context;
-use super::reconcile::{Error, id};
+use super::context::{Context, id};
+use super::error::Error;
 use super::{annotate, events, revoke, status};
 use crate::api::{DeletionPolicy, RELEASE_ANNOTATION, Reason, WorkloadIdentityBinding};
 use crate::domain::{Outcome, Verdict, ownership};

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::core::PartialObjectMeta;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::Store;
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 use tokio::sync::watch;
 
 use super::authorize::Authorization;
@@ -130,4 +130,13 @@ impl Context {
         let Intervals { drift, slow, .. } = self.parts.intervals;
         (if was_ready { drift } else { slow.min(drift) }) / 2
     }
+}
+
+/// `namespace/name`, as it stands in logs.
+pub(super) fn id(binding: &WorkloadIdentityBinding) -> String {
+    format!(
+        "{}/{}",
+        binding.namespace().unwrap_or_default(),
+        binding.name_any()
+    )
 }

@@ -5,7 +5,7 @@ use kube::ResourceExt;
 
 use super::authorize::{self, Decision};
 use super::context::Context;
-use super::reconcile::Error;
+use super::error::Error;
 use super::service_account::Refused;
 use super::{annotate, events, revoke, trust};
 use crate::api::{IdentityStatus, Reason, WorkloadIdentityBinding, WorkloadIdentityBindingStatus};

@@ -8,6 +8,7 @@ mod annotate;
 mod authorize;
 mod cleanup;
 mod context;
+mod error;
 mod events;
 mod flow;
 mod index;

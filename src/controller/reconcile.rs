@@ -9,68 +9,16 @@ use kube::runtime::finalizer::{self, Event, finalizer};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
-use super::context::Context;
+use super::context::{Context, id};
+use super::error::{DEADLINE, Error};
 use super::index::Guarded;
 use super::{cleanup, events, flow, status, undecodable};
 use crate::api::{Disposition, FINALIZER, Reason, WorkloadIdentityBinding};
 use crate::domain::{Outcome, Verdict, conditions, text};
 
-/// Longest visit. Twenty bindings that wait for one lane, at two seconds a write, fit three times.
-const DEADLINE: Duration = Duration::from_mins(2);
-
 /// How many transient failures in a row leave a ready binding ready: the credential does not go
 /// away because nobody could look at it.
 const PATIENCE: u32 = 8;
-
-/// Why a visit ended before its end.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Kubernetes refused or failed a call.
-    #[error("cannot {what}: {source}")]
-    Kube {
-        /// What was attempted.
-        what: &'static str,
-        /// Why it failed.
-        source: Box<kube::Error>,
-    },
-    /// The object changed while we worked on it. The watch brings the new one.
-    #[error("the object has changed meanwhile")]
-    Outdated,
-    /// Trust could not be taken back yet; the object stays until it is.
-    #[error("not cleaned up yet: {message}")]
-    Remains {
-        /// Why.
-        reason: Reason,
-        /// In words.
-        message: String,
-        /// How long the other side wants to be left alone.
-        wait: Option<Duration>,
-    },
-    /// The finalizer could not be set or removed.
-    #[error("cannot {0} the finalizer")]
-    Finalizer(&'static str, #[source] Option<Box<kube::Error>>),
-    /// The visit took too long.
-    #[error("the visit took longer than {}s", DEADLINE.as_secs())]
-    Deadline,
-}
-
-impl Error {
-    /// A failed call of Kubernetes.
-    pub(super) fn kube(what: &'static str, source: kube::Error) -> Self {
-        Self::Kube {
-            what,
-            source: Box::new(source),
-        }
-    }
-
-    fn reason(&self) -> Option<Reason> {
-        match self {
-            Self::Outdated => None,
-            Self::Remains { reason, .. } => Some(*reason),
-            Self::Kube { .. } | Self::Finalizer(..) | Self::Deadline => Some(Reason::KubernetesUnavailable),
-        }
-    }
-}
 
 /// Visits one binding.
 pub(super) async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Error> {
@@ -187,15 +135,6 @@ async fn announce(context: &Context, binding: &WorkloadIdentityBinding, reason: 
         _ => warn!(binding = %id(binding), reason = reason.as_str(), "{}", text::quote(message)),
     }
     events::publish(context, binding, reason, message).await;
-}
-
-/// `namespace/name`, as it stands in logs.
-pub(super) fn id(binding: &WorkloadIdentityBinding) -> String {
-    format!(
-        "{}/{}",
-        binding.namespace().unwrap_or_default(),
-        binding.name_any()
-    )
 }
 
 /// When to come back after a visit that ended early.

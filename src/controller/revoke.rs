@@ -5,8 +5,7 @@ use tracing::info;
 
 use super::annotate;
 use super::authorize::{self, Decision};
-use super::context::Context;
-use super::reconcile::id;
+use super::context::{Context, id};
 use crate::api::{CredentialOrigin, Superseded, WorkloadIdentityBinding};
 use crate::azure::AzureError;
 use crate::domain::plan::{Plan, Step, Trust};

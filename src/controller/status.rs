@@ -6,7 +6,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use super::context::Context;
-use super::reconcile::Error;
+use super::error::Error;
 use crate::api::{FIELD_MANAGER, GROUP, WorkloadIdentityBinding};
 use crate::domain::{Outcome, conditions};
 

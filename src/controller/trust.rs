@@ -2,8 +2,8 @@
 
 use tracing::info;
 
-use super::context::Context;
-use super::reconcile::{Error, id};
+use super::context::{Context, id};
+use super::error::Error;
 use super::{revoke, status};
 use crate::api::{
     CredentialOrigin, IdentityStatus, Reason, Superseded, WorkloadIdentityBinding,

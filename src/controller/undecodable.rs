@@ -8,7 +8,7 @@ use serde_json::json;
 use tracing::warn;
 
 use super::context::Context;
-use super::reconcile::Error;
+use super::error::Error;
 use crate::api::{FIELD_MANAGER, GROUP, Reason, WorkloadIdentityBinding, WorkloadIdentityBindingStatus};
 use crate::domain::{conditions, text};
 
