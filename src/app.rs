@@ -18,8 +18,8 @@ use crate::api::WorkloadIdentityBinding;
 use crate::azure::{Arm, AzureSettings, CredentialSettings, Endpoints, LaneSettings, Lanes, SetupError};
 use crate::cli::RunArgs;
 use crate::controller::{self, Parts, SystemClock, ThreadJitter};
-use crate::domain::Defaults;
 use crate::domain::backoff::Intervals;
+use crate::domain::{Defaults, text};
 use crate::runtime::issuer::Source;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::readiness::{Gate, Readiness};
@@ -74,6 +74,7 @@ impl App {
     /// # Errors
     /// When the address cannot be had.
     pub async fn bind(args: RunArgs) -> Result<Self, Failure> {
+        let args = args.without_blanks();
         let wanted = args.process.http_address;
         let refused =
             |e: std::io::Error| Failure::Setting(format!("cannot listen on --http-address {wanted}: {e}"));
@@ -193,12 +194,16 @@ async fn first_issuer(
     let version = attempt
         .retry(backoff(patience))
         .notify(|error, after| {
-            warn!("the Kubernetes API does not answer: {error}; trying again in {after:?}");
+            warn!(
+                "the Kubernetes API does not answer: {}; trying again in {after:?}",
+                text::cause(error)
+            );
         })
         .await;
     let version = version.map_err(|error| {
         Failure::Kubernetes(format!(
-            "the Kubernetes API does not answer: {error} (tried for {patience:?})"
+            "the Kubernetes API does not answer: {} (tried for {patience:?})",
+            text::cause(&error)
         ))
     })?;
     info!(

@@ -12,6 +12,8 @@ use crate::controller::Authorization;
 use crate::domain::credential::is_valid_prefix;
 use crate::runtime::telemetry::Format;
 
+const EXIT_CODES: &str = "Exit codes: 0 stopped as asked, 1 failed, 2 a setting is wrong, 3 Kubernetes cannot be used, 4 Azure cannot be used.";
+
 /// Makes Azure managed identities trust Kubernetes ServiceAccounts, one object each.
 #[derive(Debug, Parser)]
 #[command(
@@ -20,7 +22,7 @@ use crate::runtime::telemetry::Format;
     about,
     long_about = None,
     propagate_version = true,
-    after_help = "Exit codes: 0 stopped as asked, 1 failed, 2 a setting is wrong, 3 Kubernetes cannot be used, 4 Azure cannot be used."
+    after_help = EXIT_CODES
 )]
 pub struct Cli {
     /// What to do.
@@ -32,6 +34,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the operator.
+    #[command(after_help = EXIT_CODES)]
     Run(Box<RunArgs>),
     /// Print the CustomResourceDefinition as YAML.
     Crd,
@@ -79,7 +82,13 @@ pub struct BindingArgs {
     #[arg(long, env = "WIB_RESOURCE_GROUP", value_name = "NAME")]
     pub resource_group: Option<String>,
     /// What happens to a credential when its binding is deleted and names no policy.
-    #[arg(long, env = "WIB_DELETION_POLICY", value_enum, default_value_t)]
+    #[arg(
+        long,
+        env = "WIB_DELETION_POLICY",
+        value_enum,
+        default_value_t,
+        ignore_case = true
+    )]
     pub deletion_policy: DeletionPolicy,
     /// Time between two looks at an identity that is in order.
     #[arg(long, env = "WIB_DRIFT_INTERVAL", value_name = "DURATION", default_value = "10m", value_parser = interval)]
@@ -192,6 +201,38 @@ pub struct ProcessArgs {
     pub shutdown_timeout: Duration,
 }
 
+impl RunArgs {
+    /// Takes an empty text for a setting that is not set: `WIB_ISSUER=` in a manifest means none.
+    #[must_use]
+    pub fn without_blanks(mut self) -> Self {
+        let (bindings, azure, kubernetes) = (&mut self.bindings, &mut self.azure, &mut self.kubernetes);
+        for text in [
+            &mut bindings.issuer,
+            &mut bindings.subscription_id,
+            &mut bindings.resource_group,
+            &mut azure.azure_endpoint,
+            &mut azure.azure_authority_host,
+            &mut azure.azure_tenant_id,
+            &mut azure.azure_client_id,
+            &mut azure.azure_client_secret,
+            &mut kubernetes.context,
+            &mut kubernetes.watch_namespace,
+        ] {
+            *text = text.take().filter(|t| !t.is_empty());
+        }
+        for path in [
+            &mut azure.azure_ca_bundle,
+            &mut azure.azure_federated_token_file,
+            &mut azure.azure_client_certificate_path,
+            &mut kubernetes.kubeconfig,
+            &mut kubernetes.issuer_token_file,
+        ] {
+            *path = path.take().filter(|p| !p.as_os_str().is_empty());
+        }
+        self
+    }
+}
+
 /// A duration such as `10m`, `30s` or `1h30m`; at least 10 ms.
 fn interval(text: &str) -> Result<Duration, String> {
     let duration: jiff::SignedDuration = text
@@ -232,6 +273,24 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_empty_setting_is_none() {
+        let cli = Cli::try_parse_from([
+            "wib",
+            "run",
+            "--issuer=",
+            "--azure-tenant-id=t",
+            "--azure-ca-bundle=",
+        ])
+        .unwrap();
+        let Command::Run(args) = cli.command else {
+            panic!("not run")
+        };
+        let args = args.without_blanks();
+        assert_eq!((args.bindings.issuer, args.azure.azure_ca_bundle), (None, None));
+        assert_eq!(args.azure.azure_tenant_id.as_deref(), Some("t"));
     }
 
     #[test]

@@ -31,9 +31,7 @@ fn run(mut args: RunArgs) -> Result<(), Failure> {
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     telemetry::install(args.process.log_format, &args.process.log_level, color)
         .map_err(|e| Failure::Setting(e.to_string()))?;
-    args.azure.azure_client_secret = std::env::var("AZURE_CLIENT_SECRET")
-        .ok()
-        .filter(|s| !s.is_empty());
+    args.azure.azure_client_secret = std::env::var("AZURE_CLIENT_SECRET").ok();
     // One TLS stack for both clients; kube would otherwise choose its own.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 

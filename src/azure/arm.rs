@@ -215,7 +215,7 @@ fn classified(operation: Operation, error: &legacy::Error) -> AzureError {
         return login_failed(&login.0);
     }
     let Some(refusal) = error.downcast_ref::<Refusal>() else {
-        return broken(operation, &describe(error));
+        return broken(operation, &text::cause(error));
     };
     let fault = classify::fault(classify::Answer {
         operation,
@@ -261,19 +261,5 @@ fn login_failed(message: &str) -> AzureError {
         fault: Fault::LoginFailed,
         code,
         ..broken(Operation::GetToken, message)
-    }
-}
-
-/// The innermost cause says most: "connection refused", "certificate unknown".
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    let (outer, inner) = (error.to_string(), innermost.to_string());
-    if outer.contains(&inner) {
-        outer
-    } else {
-        format!("{outer}: {inner}")
     }
 }

@@ -44,6 +44,8 @@ pub struct Snapshot {
     pub identity: Identity,
     /// Its credentials, whoever made them.
     pub credentials: Vec<Credential>,
+    /// How long ago the older of the two was read.
+    pub age: Duration,
 }
 
 /// All lanes.
@@ -119,9 +121,15 @@ impl Lane {
         let mut view = self.view.lock().await;
         let identity = self.identity(&mut view, max_age).await?;
         let credentials = self.credentials(&mut view, max_age).await?;
+        let age = |at: Option<Instant>| at.map(|at| at.elapsed()).unwrap_or_default();
+        let read = [
+            view.identity.as_ref().map(|(at, _)| *at),
+            view.credentials.as_ref().map(|(at, _)| *at),
+        ];
         Ok(Snapshot {
             identity,
             credentials,
+            age: read.into_iter().map(age).max().unwrap_or_default(),
         })
     }
 

@@ -136,14 +136,30 @@ pub(super) async fn service_account(
     })
 }
 
+/// Takes our annotations back from the ServiceAccount that the binding names, and from the one that
+/// its status remembers.
+pub(super) async fn withdraw_all(
+    context: &Context,
+    binding: &WorkloadIdentityBinding,
+) -> Result<(), Refused> {
+    let remembered = binding.status.as_ref().and_then(|s| s.service_account.as_ref());
+    let names = remembered
+        .map(|s| &s.name)
+        .into_iter()
+        .chain([&binding.spec.service_account.name]);
+    let (uid, namespace) = (
+        binding.uid().unwrap_or_default(),
+        binding.namespace().unwrap_or_default(),
+    );
+    for name in names.collect::<std::collections::BTreeSet<_>>() {
+        withdraw(context, &uid, &namespace, name).await?;
+    }
+    Ok(())
+}
+
 /// Takes our annotations back from a ServiceAccount, unless another binding still puts them there.
 /// One that is gone needs nothing.
-pub(super) async fn withdraw(
-    context: &Context,
-    uid: &str,
-    namespace: &str,
-    name: &str,
-) -> Result<(), Refused> {
+async fn withdraw(context: &Context, uid: &str, namespace: &str, name: &str) -> Result<(), Refused> {
     if context.index.annotated_by_another(uid, namespace, name) {
         return Ok(());
     }

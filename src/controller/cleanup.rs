@@ -1,14 +1,17 @@
 //! A binding that is being deleted. Needs neither the ServiceAccount nor events: in a terminating
 //! namespace both are gone.
 
+use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Patch, PatchParams};
 use kube::{Api, CustomResourceExt, ResourceExt};
+use serde_json::json;
 use tracing::{info, warn};
 
 use super::context::{Context, id};
 use super::error::Error;
 use super::{annotate, events, revoke, status};
-use crate::api::{DeletionPolicy, RELEASE_ANNOTATION, Reason, WorkloadIdentityBinding};
+use crate::api::{DeletionPolicy, RELEASE_ANNOTATION, Reason, ServiceAccountOrigin, WorkloadIdentityBinding};
 use crate::domain::{Outcome, Verdict, ownership};
 
 /// Takes back what the binding stands for. When this returns, the finalizer goes.
@@ -27,6 +30,7 @@ pub(super) async fn run(context: &Context, cached: &WorkloadIdentityBinding) -> 
     };
 
     if let Some(why) = keeps_trust(context, &binding).await? {
+        disown(context, &binding).await?;
         info!(binding = %id(&binding), "let go without touching Azure: {why}");
         context.memory.forget(&binding.uid().unwrap_or_default());
         return Ok(());
@@ -64,7 +68,8 @@ async fn keeps_trust(
         .spec
         .deletion_policy
         .unwrap_or(context.parts.defaults.deletion_policy);
-    if policy == DeletionPolicy::Retain {
+    // Whoever may edit a binding must not keep by it what an administrator has revoked.
+    if policy == DeletionPolicy::Retain && !revoke::any_revoked(context, binding).await {
         return Ok(Some("the deletion policy is Retain"));
     }
     // Nobody deletes a CRD to take every workload's access away at one stroke.
@@ -73,6 +78,31 @@ async fn keeps_trust(
     let crd = crd.map_err(|e| Error::kube("read the CustomResourceDefinition", e))?;
     let going = crd.is_none_or(|crd| crd.metadata.deletion_timestamp.is_some());
     Ok(going.then_some("the CustomResourceDefinition is being deleted"))
+}
+
+/// A ServiceAccount that `create: true` made would be collected with its owner. Where access is to
+/// stay, it stays.
+async fn disown(context: &Context, binding: &WorkloadIdentityBinding) -> Result<(), Error> {
+    let account = binding.status.as_ref().and_then(|s| s.service_account.as_ref());
+    let Some(account) = account.filter(|a| a.origin == ServiceAccountOrigin::Created) else {
+        return Ok(());
+    };
+    let api: Api<ServiceAccount> = Api::namespaced(
+        context.parts.client.clone(),
+        &binding.namespace().unwrap_or_default(),
+    );
+    let body = json!({
+        "metadata": { "uid": account.uid, "ownerReferences": [{ "$patch": "delete", "uid": binding.uid() }] },
+    });
+    match api
+        .patch(&account.name, &PatchParams::default(), &Patch::Strategic(body))
+        .await
+    {
+        Ok(_) => Ok(()),
+        // Gone, or another one under its name: nothing of ours.
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Err(error) => Err(Error::kube("let go of the ServiceAccount", error)),
+    }
 }
 
 async fn take_back(
@@ -88,18 +118,9 @@ async fn take_back(
             (Verdict::no(error.fault.reason(), message), error.retry_after)
         })?;
     }
-    let uid = binding.uid().unwrap_or_default();
-    let namespace = binding.namespace().unwrap_or_default();
-    let names = memory.service_account.map(|s| s.name);
-    for name in names
-        .into_iter()
-        .chain([binding.spec.service_account.name.clone()])
-    {
-        annotate::withdraw(context, &uid, &namespace, &name)
-            .await
-            .map_err(|refused| (Verdict::no(refused.reason, refused.message), None))?;
-    }
-    Ok(())
+    annotate::withdraw_all(context, binding)
+        .await
+        .map_err(|refused| (Verdict::no(refused.reason, refused.message), None))
 }
 
 async fn report(context: &Context, binding: &mut WorkloadIdentityBinding, verdict: &Verdict) {
@@ -118,7 +139,7 @@ async fn report(context: &Context, binding: &mut WorkloadIdentityBinding, verdic
         authorized: Verdict::unknown(Reason::Deleting, "The binding is being deleted."),
         identity_resolved: Verdict::unknown(Reason::Deleting, "The binding is being deleted."),
         annotated: Verdict::unknown(Reason::Deleting, "The binding is being deleted."),
-        wait: None,
+        ..Outcome::default()
     };
     if let Err(error) = status::write(context, binding, &outcome).await {
         warn!(binding = %id(binding), %error, "the reason could not be written into the status");

@@ -124,11 +124,15 @@ impl Context {
         self.parts.issuer.borrow().clone()
     }
 
-    /// How old a shared read may be: half of the time until the next look. Bindings of one identity
-    /// look again within a fifth of that interval of each other, so they share and miss nothing.
+    /// How old a shared read may be. Bindings that are in order come due when the read does, so a
+    /// little less than the drift interval makes one read serve them all, once per interval.
     pub fn fresh(&self, was_ready: bool) -> Duration {
         let Intervals { drift, slow, .. } = self.parts.intervals;
-        (if was_ready { drift } else { slow.min(drift) }) / 2
+        if was_ready {
+            drift.mul_f64(0.9)
+        } else {
+            slow.min(drift) / 2
+        }
     }
 }
 

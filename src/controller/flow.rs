@@ -50,7 +50,7 @@ pub(super) async fn run(context: &Context, binding: &mut WorkloadIdentityBinding
         }
         Ok(Decision::Denied) => {
             outcome.authorized = Verdict::no(Reason::NotAuthorized, desired.grant().how_to_grant());
-            return Ok(revoke::all(context, binding, &desired, outcome).await);
+            return Ok(revoke::all(context, binding, outcome).await);
         }
         Err(error) => {
             let message = format!(
@@ -81,6 +81,7 @@ pub(super) async fn run(context: &Context, binding: &mut WorkloadIdentityBinding
         Err(error) => return Ok(unresolved(&desired, outcome, &error)),
     };
     outcome.identity_resolved = Verdict::yes(Reason::Found, "The identity exists.");
+    outcome.age = snapshot.age;
 
     if desired.suspend {
         return Ok(suspended(context, binding, &desired, &snapshot, outcome));

@@ -118,11 +118,13 @@ async fn settle(
     } else {
         context.memory.settled(&uid);
     }
-    let next =
-        context
-            .parts
-            .intervals
-            .next(ready.reason, failures, context.parts.jitter.draw(), outcome.wait);
+    let next = context.parts.intervals.next(
+        ready.reason,
+        failures,
+        context.parts.jitter.draw(),
+        outcome.wait,
+        outcome.age,
+    );
     Ok(next.map_or_else(Action::await_change, Action::requeue))
 }
 
@@ -156,9 +158,12 @@ pub(super) fn retry(object: &Guarded, error: &Error, context: &Context) -> Actio
     let name = object.meta().name.clone().unwrap_or_default();
     let namespace = object.meta().namespace.clone().unwrap_or_default();
     warn!(binding = %format!("{namespace}/{name}"), reason = reason.as_str(), failures, "{error}");
-    let next = context
-        .parts
-        .intervals
-        .next(reason, failures, context.parts.jitter.draw(), wait);
+    let next = context.parts.intervals.next(
+        reason,
+        failures,
+        context.parts.jitter.draw(),
+        wait,
+        Duration::ZERO,
+    );
     Action::requeue(next.unwrap_or(context.parts.intervals.retry_base))
 }

@@ -67,7 +67,6 @@ pub(super) async fn one(
 pub(super) async fn all(
     context: &Context,
     binding: &WorkloadIdentityBinding,
-    desired: &Desired,
     mut outcome: Outcome,
 ) -> Outcome {
     let status = binding.status.clone().unwrap_or_default();
@@ -83,18 +82,8 @@ pub(super) async fn all(
             kept.push(superseded);
         }
     }
-    let names = status.service_account.map(|s| s.name);
-    for name in names.into_iter().chain([desired.service_account.name.clone()]) {
-        if let Err(refused) = annotate::withdraw(
-            context,
-            &binding.uid().unwrap_or_default(),
-            &desired.namespace,
-            &name,
-        )
-        .await
-        {
-            failure = Some(Verdict::no(refused.reason, refused.message));
-        }
+    if let Err(refused) = annotate::withdraw_all(context, binding).await {
+        failure = Some(Verdict::no(refused.reason, refused.message));
     }
     outcome.superseded = kept;
     outcome.credential = None;
@@ -117,7 +106,7 @@ pub(super) async fn of_earlier_pairs(
     let status = binding.status.clone().unwrap_or_default();
     let mut standing = Vec::new();
     for superseded in ownership::superseded(&status, desired) {
-        if !is_revoked(context, &superseded, desired).await {
+        if !is_revoked(context, &superseded, Some(&desired.grant())).await {
             standing.push(superseded);
             continue;
         }
@@ -132,7 +121,18 @@ pub(super) async fn of_earlier_pairs(
     Ok(standing)
 }
 
-async fn is_revoked(context: &Context, superseded: &Superseded, desired: &Desired) -> bool {
+/// Whether a pair that the binding has made is no longer granted.
+pub(super) async fn any_revoked(context: &Context, binding: &WorkloadIdentityBinding) -> bool {
+    for remembered in ownership::remembered(&binding.status.clone().unwrap_or_default()) {
+        if is_revoked(context, &remembered, None).await {
+            return true;
+        }
+    }
+    false
+}
+
+/// A check that fails is no denial.
+async fn is_revoked(context: &Context, superseded: &Superseded, granted: Option<&grant::Request>) -> bool {
     let tuple = ownership::tuple_of(&superseded.credential);
     let (Some((namespace, account)), Ok(identity)) =
         (tuple.service_account(), superseded.resource_id.parse())
@@ -144,8 +144,7 @@ async fn is_revoked(context: &Context, superseded: &Superseded, desired: &Desire
         service_account: account.to_owned(),
         identity,
     };
-    // The desired pair has just been found granted; and a check that fails is no denial.
-    request != desired.grant()
+    Some(&request) != granted
         && matches!(
             authorize::check(&context.parts.client, context.parts.authorization, &request).await,
             Ok(Decision::Denied)

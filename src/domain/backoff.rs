@@ -32,19 +32,21 @@ impl Intervals {
     /// The time until the next look, or `None` to wait for a change that is watched.
     ///
     /// `attempt` counts the failures in a row, from 0. `jitter` is a random number in 0..1.
-    /// `wait` is what the other side asked for, and is never undercut. Failures use *full* jitter
-    /// (a random point below a doubling bound), because two clusters that met in a 409 must not
-    /// meet again; the rest is spread by a fifth.
+    /// `wait` is what the other side asked for, and is never undercut. `age` is how old the shared
+    /// read was that the visit went by: all bindings of an identity come due when that read does,
+    /// and share the next one. Failures use *full* jitter (a random point below a doubling bound),
+    /// because two clusters that met in a 409 must not meet again.
     pub fn next(
         &self,
         reason: Reason,
         attempt: u32,
         jitter: f64,
         wait: Option<Duration>,
+        age: Duration,
     ) -> Option<Duration> {
         let spread = |d: Duration| d.mul_f64(0.9 + 0.2 * jitter);
         let next = match reason.disposition() {
-            Disposition::Done => spread(self.drift),
+            Disposition::Done => self.drift.saturating_sub(age) + self.drift.mul_f64(0.1 * jitter),
             Disposition::Working => return wait,
             Disposition::RetrySoon => {
                 let bound = self
@@ -72,7 +74,10 @@ mod tests {
 
     #[test]
     fn quick_retries_grow_and_stay_bounded() {
-        let at = |attempt, jitter| I.next(Reason::WriteContended, attempt, jitter, None).unwrap();
+        let at = |attempt, jitter| {
+            I.next(Reason::WriteContended, attempt, jitter, None, Duration::ZERO)
+                .unwrap()
+        };
         assert_eq!(at(0, 0.0), Duration::from_millis(100));
         assert_eq!(at(3, 0.5), Duration::from_millis(4100));
         assert!(at(u32::MAX, 0.999) <= Duration::from_secs(61));
@@ -81,13 +86,20 @@ mod tests {
     #[test]
     fn what_the_other_side_asked_for_is_never_undercut() {
         let wait = Duration::from_mins(5);
-        assert!(I.next(Reason::AzureThrottled, 0, 0.0, Some(wait)).unwrap() >= wait);
+        assert!(
+            I.next(Reason::AzureThrottled, 0, 0.0, Some(wait), Duration::ZERO)
+                .unwrap()
+                >= wait
+        );
     }
 
     #[test]
     fn what_is_in_order_is_looked_at_once_per_drift_interval() {
-        let next = I.next(Reason::Synced, 9, 0.5, None).unwrap();
-        assert_eq!(next, Duration::from_mins(10));
-        assert_eq!(I.next(Reason::Pending, 0, 0.5, None), None);
+        let due = |jitter, age| I.next(Reason::Synced, 9, jitter, None, age).unwrap();
+        assert_eq!(due(0.0, Duration::ZERO), Duration::from_mins(10));
+        // One that came four minutes after the others is due together with them.
+        assert_eq!(due(0.0, Duration::from_mins(4)), Duration::from_mins(6));
+        assert_eq!(due(0.5, Duration::from_mins(10)), Duration::from_secs(30));
+        assert_eq!(I.next(Reason::Pending, 0, 0.5, None, Duration::ZERO), None);
     }
 }

@@ -1,5 +1,7 @@
 //! Who may use an identity: the question that is put to Kubernetes, and the answer to a refusal.
 
+use sha2::{Digest, Sha256};
+
 use super::IdentityId;
 use crate::api::{GRANT_RESOURCE, GRANT_VERB, GROUP};
 
@@ -39,9 +41,13 @@ impl Request {
             service_account,
             identity,
         } = self;
+        // Identities of one name in two resource groups must not share a role: applying the second
+        // would revoke the first.
+        let id = format!("{:x}", Sha256::digest(identity.key()));
         let name = format!(
-            "wib-use-{}",
-            identity.name().to_ascii_lowercase().replace('_', "-")
+            "wib-use-{}-{}",
+            identity.name().to_ascii_lowercase().replace('_', "-"),
+            &id[..8]
         );
         let key = identity.key();
         format!(
@@ -59,5 +65,31 @@ impl Request {
              roleRef:\n  apiGroup: rbac.authorization.k8s.io\n  kind: ClusterRole\n  name: {name}\n\
              subjects:\n- kind: ServiceAccount\n  namespace: {namespace}\n  name: {service_account}\n"
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(group: &str) -> Request {
+        Request {
+            namespace: "shop".to_owned(),
+            service_account: "web".to_owned(),
+            identity: IdentityId::new("00000000-0000-0000-0000-00000000000a", group, "web").unwrap(),
+        }
+    }
+
+    #[test]
+    fn identities_of_one_name_get_roles_of_their_own() {
+        let name = |group| {
+            request(group)
+                .how_to_grant()
+                .lines()
+                .find(|l| l.contains("name: wib-use-"))
+                .map(str::to_owned)
+        };
+        assert_ne!(name("blue"), name("green"));
+        assert_eq!(name("Blue"), name("blue"), "letter case makes no other identity");
     }
 }

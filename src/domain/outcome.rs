@@ -74,6 +74,8 @@ pub struct Outcome {
     pub superseded: Vec<Superseded>,
     /// The shortest time after which the other side wants to be asked again.
     pub wait: Option<Duration>,
+    /// How old the shared read of the identity was.
+    pub age: Duration,
 }
 
 impl Default for Outcome {
@@ -89,6 +91,7 @@ impl Default for Outcome {
             service_account: None,
             superseded: Vec::new(),
             wait: None,
+            age: Duration::ZERO,
         }
     }
 }

@@ -27,6 +27,21 @@ pub fn quote(text: &str) -> String {
     words
 }
 
+/// An error in one line: what it says, and its innermost cause when that says more. "Connection
+/// refused" stands at the very end of a chain.
+pub fn cause(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    let (outer, inner) = (error.to_string(), innermost.to_string());
+    if outer.contains(&inner) {
+        outer
+    } else {
+        format!("{outer}: {inner}")
+    }
+}
+
 /// Zero-width and direction marks: they hide or turn round what a person reads.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
