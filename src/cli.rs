@@ -127,7 +127,7 @@ pub struct AzureArgs {
     #[arg(long, env = "AZURE_AUTHORITY_HOST", value_name = "URL")]
     pub azure_authority_host: Option<String>,
     /// PEM file with certificates to trust beside the system's.
-    #[arg(long, env = "WIB_AZURE_CA_BUNDLE", value_name = "FILE")]
+    #[arg(long, env = "WIB_AZURE_CA_BUNDLE", value_name = "FILE", value_parser = path)]
     pub azure_ca_bundle: Option<PathBuf>,
     /// How the operator logs in to Azure.
     #[arg(long, env = "WIB_AZURE_CREDENTIAL", value_enum, default_value_t)]
@@ -139,13 +139,13 @@ pub struct AzureArgs {
     #[arg(long, env = "AZURE_CLIENT_ID", value_name = "GUID")]
     pub azure_client_id: Option<String>,
     /// The operator's own projected ServiceAccount token, for workload identity.
-    #[arg(long, env = "AZURE_FEDERATED_TOKEN_FILE", value_name = "FILE")]
+    #[arg(long, env = "AZURE_FEDERATED_TOKEN_FILE", value_name = "FILE", value_parser = path)]
     pub azure_federated_token_file: Option<PathBuf>,
     /// Client secret of the operator. Environment only: a flag would show in the process list.
     #[arg(skip)]
     pub azure_client_secret: Option<String>,
     /// PEM file with certificate and RSA key of the operator.
-    #[arg(long, env = "AZURE_CLIENT_CERTIFICATE_PATH", value_name = "FILE")]
+    #[arg(long, env = "AZURE_CLIENT_CERTIFICATE_PATH", value_name = "FILE", value_parser = path)]
     pub azure_client_certificate_path: Option<PathBuf>,
     /// Deadline of one call to Azure.
     #[arg(long, env = "WIB_AZURE_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = interval)]
@@ -158,7 +158,7 @@ pub struct AzureArgs {
 pub struct KubernetesArgs {
     /// Kubeconfig file. By default the cluster around the process, else KUBECONFIG or
     /// ~/.kube/config.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path)]
     pub kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig.
     #[arg(long, value_name = "NAME")]
@@ -168,7 +168,7 @@ pub struct KubernetesArgs {
     pub watch_namespace: Option<String>,
     /// ServiceAccount token of the operator, to read the issuer from. By default the pod's own, if
     /// there is one.
-    #[arg(long, env = "WIB_ISSUER_TOKEN_FILE", value_name = "FILE")]
+    #[arg(long, env = "WIB_ISSUER_TOKEN_FILE", value_name = "FILE", value_parser = path)]
     pub issuer_token_file: Option<PathBuf>,
     /// How often the issuer is read again.
     #[arg(long, env = "WIB_ISSUER_REFRESH_INTERVAL", value_name = "DURATION", default_value = "1m", value_parser = interval)]
@@ -243,6 +243,12 @@ fn interval(text: &str) -> Result<Duration, String> {
         return Err("must be at least 10ms".to_owned());
     }
     Ok(duration)
+}
+
+/// Any path, the empty one too: it stands for none.
+#[allow(clippy::unnecessary_wraps)] // the form that a value parser has
+fn path(text: &str) -> Result<PathBuf, std::convert::Infallible> {
+    Ok(PathBuf::from(text))
 }
 
 fn prefix(text: &str) -> Result<String, String> {
