@@ -71,7 +71,7 @@ pub(super) async fn service_account(
                 );
             let present = service_account::present(&found.metadata);
             if !idle && present.needs_apply(&wanted) {
-                service_account::apply(client, namespace, &account.name, &uid, &wanted).await?;
+                service_account::apply(client, &found.metadata, &wanted).await?;
                 info!(binding = %id(binding), service_account = account.name, "ServiceAccount annotated");
                 replaced = account.annotate && present.has_other_client_id(&identity.client_id);
             }
@@ -170,14 +170,7 @@ async fn withdraw(context: &Context, uid: &str, namespace: &str, name: &str) -> 
     if !service_account::present(&found.metadata).needs_apply(&none) {
         return Ok(());
     }
-    let result = service_account::apply(
-        &context.parts.client,
-        namespace,
-        name,
-        &found.uid().unwrap_or_default(),
-        &none,
-    )
-    .await;
+    let result = service_account::apply(&context.parts.client, &found.metadata, &none).await;
     if result.is_ok() {
         info!(service_account = %format!("{namespace}/{name}"), "annotations taken back");
     }

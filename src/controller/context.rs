@@ -98,11 +98,18 @@ pub(super) struct Context {
     pub index: Index,
     pub memory: Memory,
     pub service_accounts: Store<PartialObjectMeta<ServiceAccount>>,
+    /// True once bindings and ServiceAccounts have been listed. The stores could be waited for
+    /// themselves, but of many that wait for one store some are never woken.
+    pub synced: watch::Receiver<bool>,
     pub recorder: Recorder,
 }
 
 impl Context {
-    pub fn new(parts: Parts, service_accounts: Store<PartialObjectMeta<ServiceAccount>>) -> Self {
+    pub fn new(
+        parts: Parts,
+        service_accounts: Store<PartialObjectMeta<ServiceAccount>>,
+        synced: watch::Receiver<bool>,
+    ) -> Self {
         let reporter = Reporter {
             controller: FIELD_MANAGER.to_owned(),
             instance: parts.instance.clone(),
@@ -112,6 +119,7 @@ impl Context {
             index: Index::new(parts.defaults.clone()),
             memory: Memory::default(),
             service_accounts,
+            synced,
             parts,
         }
     }

@@ -23,7 +23,7 @@ const PATIENCE: u32 = 8;
 /// Visits one binding.
 pub(super) async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Error> {
     // Until all ServiceAccounts are known, one that is there would look missing.
-    let _ = context.service_accounts.wait_until_ready().await;
+    let _ = context.synced.clone().wait_for(|synced| *synced).await;
     let started = Instant::now();
     let result = timeout(DEADLINE, visit(&object, &context))
         .await

@@ -1,5 +1,5 @@
-//! The ServiceAccount's annotations, by server-side apply: our keys only, never forced, and always
-//! with the uid, since an apply without it would bring a deleted ServiceAccount back to life.
+//! The ServiceAccount's annotations, by server-side apply: our keys only, never forced over
+//! another's value, and always with the uid, since an apply without it would bring a deleted ServiceAccount back to life.
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, OwnerReference};
@@ -64,24 +64,69 @@ pub(super) struct Refused {
     pub message: String,
 }
 
-/// Applies exactly these annotations as ours; an empty set takes ours back and leaves the rest.
+/// Applies exactly these annotations as ours to the ServiceAccount that was seen; an empty set takes
+/// ours back and leaves the rest.
 pub(super) async fn apply(
     client: &Client,
-    namespace: &str,
-    name: &str,
-    uid: &str,
+    seen: &ObjectMeta,
     annotations: &Annotations,
 ) -> Result<(), Refused> {
-    let body = json!({
+    let (name, namespace) = (
+        seen.name.clone().unwrap_or_default(),
+        seen.namespace.clone().unwrap_or_default(),
+    );
+    let api: Api<PartialObjectMeta<ServiceAccount>> = Api::namespaced(client.clone(), &namespace);
+    let params = PatchParams::apply(FIELD_MANAGER);
+    let mut body = json!({
         "apiVersion": "v1",
         "kind": "ServiceAccount",
-        "metadata": { "name": name, "namespace": namespace, "uid": uid, "annotations": annotations },
+        "metadata": { "name": name, "namespace": namespace, "uid": seen.uid, "annotations": annotations },
     });
-    let api: Api<PartialObjectMeta<ServiceAccount>> = Api::namespaced(client.clone(), namespace);
-    let result = api
-        .patch_metadata(name, &PatchParams::apply(FIELD_MANAGER), &Patch::Apply(body))
-        .await;
-    result.map(drop).map_err(|error| refused(namespace, name, &error))
+    let mut result = api.patch_metadata(&name, &params, &Patch::Apply(&body)).await;
+    if let Err(error) = &result
+        && is_about_the_map_alone(error)
+        && !has_other_values(seen, annotations)
+    {
+        // No value is taken from anybody: there is none in what was seen, and the version makes sure
+        // that none has come since.
+        body["metadata"]["resourceVersion"] = json!(seen.resource_version);
+        result = api
+            .patch_metadata(&name, &params.force(), &Patch::Apply(&body))
+            .await;
+    }
+    result
+        .map(drop)
+        .map_err(|error| refused(&namespace, &name, &error))
+}
+
+fn has_other_values(seen: &ObjectMeta, annotations: &Annotations) -> bool {
+    let present = seen.annotations.iter().flatten();
+    present
+        .into_iter()
+        .any(|(key, value)| annotations.get(key).is_some_and(|wanted| wanted != value))
+}
+
+/// Whoever applies an empty `annotations: {}`, as many charts do, owns the map itself and conflicts
+/// with every key that another applies, though nobody disagrees on a value.
+fn is_about_the_map_alone(error: &kube::Error) -> bool {
+    let mut fields = conflicts(error).peekable();
+    fields.peek().is_some() && fields.all(|field| field == ".metadata.annotations")
+}
+
+/// The fields that a server-side apply conflicts on.
+fn conflicts(error: &kube::Error) -> impl Iterator<Item = &str> {
+    let status = if let kube::Error::Api(status) = error {
+        Some(status)
+    } else {
+        None
+    };
+    let causes = status
+        .and_then(|s| s.details.as_ref())
+        .into_iter()
+        .flat_map(|details| &details.causes);
+    causes
+        .filter(|cause| cause.reason == "FieldManagerConflict")
+        .map(|cause| cause.field.as_str())
 }
 
 /// Creates the ServiceAccount, owned by the binding, with the annotations on it.
@@ -117,14 +162,7 @@ pub(super) async fn create(
         .await
         .map_err(|error| refused(&namespace, name, &error))?;
     if !annotations.is_empty() {
-        apply(
-            client,
-            &namespace,
-            name,
-            &created.uid().unwrap_or_default(),
-            annotations,
-        )
-        .await?;
+        apply(client, &created.metadata, annotations).await?;
     }
     Ok(created)
 }
@@ -140,12 +178,7 @@ fn refused(namespace: &str, name: &str, error: &kube::Error) -> Refused {
         };
     };
     let said = text::quote(&status.message);
-    let is_field_conflict = status
-        .details
-        .iter()
-        .flat_map(|details| &details.causes)
-        .any(|cause| cause.reason == "FieldManagerConflict");
-    if is_field_conflict {
+    if conflicts(error).next().is_some() {
         return Refused {
             reason: Reason::FieldConflict,
             message: format!(

@@ -45,7 +45,8 @@ pub async fn run(parts: Parts, shutdown: CancellationToken, synced: impl FnOnce(
 
     let (accounts, accounts_writer) = reflector::store();
     let (bindings, bindings_writer) = reflector::store::<Guarded>();
-    let context = Arc::new(Context::new(parts, accounts.clone()));
+    let (know, known) = watch::channel(false);
+    let context = Arc::new(Context::new(parts, accounts.clone(), known));
 
     let (siblings, touched) = mpsc::channel(SIBLING_QUEUE);
     let binding_stream = {
@@ -102,7 +103,10 @@ pub async fn run(parts: Parts, shutdown: CancellationToken, synced: impl FnOnce(
     let (bump, everything) = watch::channel(());
     let watching_grants = watch_grants(client, authorization, bump.clone());
     let watching_issuer = watch_issuer(issuer, bump);
-    let ready = announce(bindings.clone(), accounts, synced);
+    let ready = announce(bindings.clone(), accounts, move || {
+        know.send_replace(true);
+        synced();
+    });
 
     let config = controller::Config::default()
         .concurrency(concurrency)

@@ -23,6 +23,7 @@ trials![
     shared a_role_binding_of_the_tenant_is_no_grant,
     shared a_grant_to_everybody_is_no_grant,
     shared a_grant_to_the_namespaces_service_accounts_is_one,
+    shared retain_does_not_keep_what_was_revoked,
     shared an_earlier_pair_loses_its_trust_with_its_grant,
     shared authorization_none_asks_nobody,
     alone a_check_that_fails_is_no_denial,
@@ -122,6 +123,29 @@ async fn suspending_does_not_keep_what_was_revoked(world: World) -> Result<()> {
         .await?;
     world.revoke("web", &identity).await?;
     world.not_ready("web", "NotAuthorized").await?;
+    world
+        .assert_refused("web", &identity.client_id, NO_CREDENTIAL)
+        .await
+}
+
+async fn retain_does_not_keep_what_was_revoked(world: World) -> Result<()> {
+    let identity = world.identity("web");
+    world.service_account("web").await?;
+    world.grant("web", &identity).await?;
+    let operator = world.operator().await?;
+    world.bind("web", "web", &identity).await?;
+    world.ready("web").await?;
+    operator.stop().await?;
+
+    // Both while nobody looks.
+    world.revoke("web", &identity).await?;
+    world
+        .change("web", json!({ "spec": { "deletionPolicy": "Retain" } }))
+        .await?;
+    world.bindings().delete("web", &DeleteParams::default()).await?;
+
+    let _operator = world.operator().await?;
+    world.gone("web").await?;
     world
         .assert_refused("web", &identity.client_id, NO_CREDENTIAL)
         .await

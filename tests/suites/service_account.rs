@@ -15,10 +15,12 @@ trials![
     shared a_missing_service_account_is_picked_up_when_it_appears,
     shared a_deleted_service_account_is_not_brought_back,
     shared create_makes_one_that_goes_with_the_binding,
+    shared a_created_one_stays_where_access_is_retained,
     shared annotate_false_writes_nothing,
     shared what_others_put_there_stays,
     shared an_equal_value_of_another_manager_is_shared,
     shared another_managers_value_is_a_conflict_that_names_it,
+    shared an_empty_map_of_another_manager_is_no_conflict,
     shared a_gitops_apply_beside_us_disturbs_nothing,
     shared ids_removed_by_hand_come_back,
 ];
@@ -134,6 +136,23 @@ async fn create_makes_one_that_goes_with_the_binding(world: World) -> Result<()>
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     anyhow::bail!("the ServiceAccount was not collected")
+}
+
+async fn a_created_one_stays_where_access_is_retained(world: World) -> Result<()> {
+    let identity = world.identity("web");
+    world.grant("web", &identity).await?;
+    let _operator = world.operator().await?;
+    let spec = json!({
+        "identity": { "resourceId": identity.resource_id },
+        "serviceAccount": { "name": "web", "create": true },
+        "deletionPolicy": "Retain",
+    });
+    world.create("web", spec).await?;
+    world.ready("web").await?;
+    world.delete("web").await?;
+    let account = world.service_accounts().get("web").await?;
+    assert_eq!(account.metadata.owner_references.unwrap_or_default(), []);
+    world.assert_accepted("web", &identity.client_id).await
 }
 
 async fn annotate_false_writes_nothing(world: World) -> Result<()> {
@@ -261,6 +280,24 @@ async fn another_managers_value_is_a_conflict_that_names_it(world: World) -> Res
     assert_eq!(
         world.annotation("web", CLIENT_ID).await?.as_ref(),
         Some(&identity.client_id)
+    );
+    Ok(())
+}
+
+async fn an_empty_map_of_another_manager_is_no_conflict(world: World) -> Result<()> {
+    let identity = world.identity("web");
+    gitops_apply(&world, "web", "kustomize-controller", json!({})).await?;
+    world.grant("web", &identity).await?;
+    let _operator = world.operator().await?;
+    world.bind("web", "web", &identity).await?;
+    world.ready("web").await?;
+
+    gitops_apply(&world, "web", "kustomize-controller", json!({})).await?;
+    let kept = world.annotation("web", CLIENT_ID).await?;
+    assert_eq!(
+        kept.as_ref(),
+        Some(&identity.client_id),
+        "the next apply took it away"
     );
     Ok(())
 }
