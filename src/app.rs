@@ -97,7 +97,12 @@ impl App {
     /// # Errors
     /// When a setting is wrong, or Kubernetes or Azure cannot be reached in time.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Failure> {
-        let Self { args, listener, .. } = self;
+        let Self {
+            args,
+            listener,
+            address,
+        } = self;
+        info!(%address, "listening");
         let metrics = Metrics::default();
         let readiness = Readiness::default();
         let observer = Arc::new(MetricsObserver(metrics.clone()));
@@ -107,7 +112,7 @@ impl App {
             args.kubernetes.context.as_deref(),
         );
         let kubernetes = client::connect(kubeconfig, context).await;
-        let kubernetes = kubernetes.map_err(|e| Failure::Kubernetes(e.to_string()))?;
+        let (kubernetes, server) = kubernetes.map_err(|e| Failure::Kubernetes(e.to_string()))?;
         let azure = Arc::new(Arm::new(&azure_settings(&args)?, observer.clone())?);
 
         let work = async {
@@ -115,7 +120,7 @@ impl App {
             let patience = args.process.startup_timeout;
             let ((), issuer) = tokio::try_join!(
                 login(&azure, &args, patience, &readiness),
-                first_issuer(&source, &kubernetes, patience, &readiness),
+                first_issuer(&source, &kubernetes, &server, patience, &readiness),
             )?;
             info!(issuer, "the cluster's issuer");
             crd::wait_for::<WorkloadIdentityBinding>(&kubernetes).await;
@@ -187,6 +192,7 @@ async fn login(
 async fn first_issuer(
     source: &Source,
     kubernetes: &Client,
+    server: &str,
     patience: Duration,
     readiness: &Readiness,
 ) -> Result<String, Failure> {
@@ -202,7 +208,7 @@ async fn first_issuer(
         .await;
     let version = version.map_err(|error| {
         Failure::Kubernetes(format!(
-            "the Kubernetes API does not answer: {} (tried for {patience:?})",
+            "the Kubernetes API does not answer: {} (at {server}, tried for {patience:?})",
             text::cause(&error)
         ))
     })?;
@@ -219,7 +225,10 @@ async fn first_issuer(
         .when(|error| matches!(error, issuer::Error::Discovery(_) | issuer::Error::File { .. }))
         .notify(|error, after| warn!("{error}; trying again in {after:?}"))
         .await
-        .map_err(|error| Failure::Kubernetes(error.to_string()))?;
+        .map_err(|error| match source {
+            Source::Fixed(_) => Failure::Setting(error.to_string()),
+            _ => Failure::Kubernetes(error.to_string()),
+        })?;
     readiness.open(Gate::Issuer);
     Ok(issuer)
 }

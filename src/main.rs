@@ -21,7 +21,10 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("error: {failure}");
+            // One line, whatever the sentence quotes.
+            let sentence = failure.to_string();
+            let words: Vec<_> = sentence.split_whitespace().collect();
+            eprintln!("error: {}", words.join(" "));
             ExitCode::from(failure.exit_code())
         }
     }

@@ -40,7 +40,7 @@ impl legacy::auth::TokenCredential for Login {
     async fn get_token(&self, scopes: &[&str]) -> legacy::Result<legacy::auth::AccessToken> {
         let token = self.0.get_token(scopes, None).await;
         let token =
-            token.map_err(|e| legacy::Error::new(ErrorKind::Credential, LoginError(e.to_string())))?;
+            token.map_err(|e| legacy::Error::new(ErrorKind::Credential, LoginError(text::cause(&e))))?;
         Ok(legacy::auth::AccessToken::new(
             token.token.secret().to_owned(),
             token.expires_on,
@@ -89,7 +89,9 @@ impl Arm {
     pub async fn check_login(&self) -> Result<(), AzureError> {
         let started = Instant::now();
         let token = self.login.get_token(&[&self.scope], None).await;
-        let result = token.map(drop).map_err(|error| login_failed(&error.to_string()));
+        let result = token
+            .map(drop)
+            .map_err(|error| login_failed(&text::cause(&error)));
         self.observer
             .called(Operation::GetToken, started.elapsed(), result.as_ref().err());
         result

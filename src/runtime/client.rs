@@ -39,7 +39,9 @@ pub enum Error {
 ///
 /// # Errors
 /// Names the file that is wrong, or says that there is no configuration at all. No call is made.
-pub async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Client, Error> {
+///
+/// Answers the client and where it leads.
+pub async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<(Client, String), Error> {
     let options = KubeConfigOptions {
         context: context.map(str::to_owned),
         ..KubeConfigOptions::default()
@@ -62,6 +64,7 @@ pub async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) -> Result
     } else {
         Config::infer().await.map_err(|e| Error::Nowhere(Box::new(e)))?
     };
+    let server = config.cluster_url.to_string();
     let builder = ClientBuilder::try_from(config).map_err(|e| Error::Build(Box::new(e)))?;
-    Ok(builder.with_layer(&TimeoutLayer::new(DEADLINE)).build())
+    Ok((builder.with_layer(&TimeoutLayer::new(DEADLINE)).build(), server))
 }

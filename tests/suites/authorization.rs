@@ -293,19 +293,18 @@ async fn a_check_that_fails_is_no_denial() -> Result<()> {
     world.ready("web").await?;
 
     // The operator may no longer ask.
-    let roles = rbac(&world, "ClusterRole").await?;
-    let role = roles.get("workload-identity-binding").await?;
+    let api = rbac(&world, "ClusterRole").await?;
+    let role = api.get("workload-identity-binding").await?;
     let mut rules = role.data["rules"].clone();
     let kept = rules.as_array_mut().context("no rules")?;
     kept.retain(|rule| rule["resources"] != json!(["subjectaccessreviews"]));
     let patch = json!({ "rules": rules });
-    roles
-        .patch(
-            "workload-identity-binding",
-            &PatchParams::default(),
-            &Patch::Merge(patch),
-        )
-        .await?;
+    api.patch(
+        "workload-identity-binding",
+        &PatchParams::default(),
+        &Patch::Merge(patch),
+    )
+    .await?;
 
     world
         .wait("web", "unable to check", |b| {
@@ -316,13 +315,12 @@ async fn a_check_that_fails_is_no_denial() -> Result<()> {
     assert_eq!(world.azure.count(Operation::DeleteCredential), 0);
 
     let patch = json!({ "rules": role.data["rules"] });
-    roles
-        .patch(
-            "workload-identity-binding",
-            &PatchParams::default(),
-            &Patch::Merge(patch),
-        )
-        .await?;
+    api.patch(
+        "workload-identity-binding",
+        &PatchParams::default(),
+        &Patch::Merge(patch),
+    )
+    .await?;
     world.ready("web").await?;
     Ok(())
 }

@@ -44,7 +44,10 @@ impl Audit {
     /// Flags that make the API server keep the log.
     pub fn flags(&self) -> Vec<String> {
         vec![
-            format!("--audit-policy-file={}", self.directory.path().join("policy.json").display()),
+            format!(
+                "--audit-policy-file={}",
+                self.directory.path().join("policy.json").display()
+            ),
             format!("--audit-log-path={}", self.log().display()),
         ]
     }
@@ -57,7 +60,9 @@ impl Audit {
     /// reviews, which store nothing.
     pub fn writes(&self, namespace: &str) -> Result<Vec<Write>> {
         let log = std::fs::read_to_string(self.log()).context("cannot read the audit log")?;
-        let entries = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let entries = log
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         Ok(entries
             .filter(|entry| entry["stage"] == "ResponseComplete")
@@ -65,7 +70,10 @@ impl Audit {
             .filter(|entry| entry["objectRef"]["resource"] != "events")
             .map(|entry| {
                 let object = &entry["objectRef"];
-                let subresource = object["subresource"].as_str().map(|s| format!("/{s}")).unwrap_or_default();
+                let subresource = object["subresource"]
+                    .as_str()
+                    .map(|s| format!("/{s}"))
+                    .unwrap_or_default();
                 Write {
                     verb: text(&entry["verb"]),
                     resource: text(&object["resource"]) + &subresource,

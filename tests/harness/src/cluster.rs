@@ -22,8 +22,11 @@ pub const OPERATOR_USER: &str =
 
 /// The CRD as the project ships it.
 const CRD: &str = "crds/workload-identity.io_workloadidentitybindings.yaml";
-const RBAC: [&str; 3] =
-    ["config/rbac/service_account.yaml", "config/rbac/role.yaml", "config/rbac/role_binding.yaml"];
+const RBAC: [&str; 3] = [
+    "config/rbac/service_account.yaml",
+    "config/rbac/role.yaml",
+    "config/rbac/role_binding.yaml",
+];
 
 /// A control plane with the CRD and the operator's RBAC, exactly as `config/` ships them.
 pub struct Cluster {
@@ -43,7 +46,10 @@ impl Cluster {
     /// The same without the CRD.
     pub async fn start_bare() -> Result<Self> {
         let audit = Audit::new()?;
-        let options = Options { api_server_flags: audit.flags(), ..Options::default() };
+        let options = Options {
+            api_server_flags: audit.flags(),
+            ..Options::default()
+        };
         let control_plane = ControlPlane::start_with(options).await?;
         let cluster = Self { control_plane, audit };
         let namespace = json!({

@@ -9,11 +9,13 @@ pub mod cluster;
 pub mod control_plane;
 mod operator;
 mod platform;
+pub mod program;
 pub mod world;
 
 pub use audit::Write;
 pub use cluster::Cluster;
 pub use operator::Operator;
+pub use program::Program;
 pub use world::World;
 
 /// Audience of the tokens that workloads exchange.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use azure_emulator::{Emulator, Identity};
 use clap::Parser as _;
 use tokio::task::JoinHandle;
@@ -13,6 +13,7 @@ use workload_identity_binding::cli::{Cli, Command};
 
 use crate::AUDIENCE;
 use crate::cluster::Cluster;
+use crate::program;
 
 /// A running operator. Dropped, it ends at once, as a killed pod does.
 pub struct Operator {
@@ -27,7 +28,10 @@ pub async fn write_files(directory: &Path, cluster: &Cluster, azure: &Emulator) 
     let kubeconfig = serde_yaml::to_string(&cluster.control_plane.kubeconfig_for_token(&api_token))?;
     std::fs::write(directory.join("kubeconfig"), kubeconfig)?;
     std::fs::write(directory.join("api-token"), api_token)?;
-    std::fs::write(directory.join("azure-token"), cluster.operator_token(AUDIENCE).await?)?;
+    std::fs::write(
+        directory.join("azure-token"),
+        cluster.operator_token(AUDIENCE).await?,
+    )?;
     std::fs::write(directory.join("ca.pem"), azure.ca_pem())?;
     Ok(())
 }
@@ -58,7 +62,10 @@ pub fn arguments(
     ];
     for (flag, value) in pairs {
         // A flag that the test gives stands for itself.
-        if !more.iter().any(|m| *m == flag || m.starts_with(&format!("{flag}="))) {
+        if !more
+            .iter()
+            .any(|m| *m == flag || m.starts_with(&format!("{flag}=")))
+        {
             arguments.push(format!("{flag}={value}"));
         }
     }
@@ -76,7 +83,11 @@ impl Operator {
         let address = app.address();
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(app.run(shutdown.clone()));
-        Ok(Self { address, shutdown, task })
+        Ok(Self {
+            address,
+            shutdown,
+            task,
+        })
     }
 
     /// Where `/readyz` and `/metrics` are.
@@ -86,15 +97,7 @@ impl Operator {
 
     /// Status and body of a GET, as a probe sees them.
     pub async fn get(&self, path: &str) -> Result<(u16, String)> {
-        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-        let mut stream = tokio::net::TcpStream::connect(self.address).await?;
-        let request = format!("GET {path} HTTP/1.1\r\nhost: operator\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        let status = answer.split(' ').nth(1).and_then(|s| s.parse().ok()).context("no HTTP status")?;
-        let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
-        Ok((status, body))
+        program::get(self.address, path).await
     }
 
     /// Whether it has ended by itself.

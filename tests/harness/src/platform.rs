@@ -17,11 +17,14 @@ pub fn root() -> PathBuf {
 /// Applies every document of a YAML file of the project.
 pub async fn apply_file(client: &Client, path: &str) -> Result<()> {
     let text = std::fs::read_to_string(root().join(path)).with_context(|| format!("cannot read {path}"))?;
-    let documents: Result<Vec<Value>, _> =
-        serde_yaml::Deserializer::from_str(&text).map(Value::deserialize).collect();
+    let documents: Result<Vec<Value>, _> = serde_yaml::Deserializer::from_str(&text)
+        .map(Value::deserialize)
+        .collect();
     let documents = documents.with_context(|| format!("cannot understand {path}"))?;
     for object in documents.iter().filter(|object| !object.is_null()) {
-        apply(client, object).await.with_context(|| format!("cannot apply {path}"))?;
+        apply(client, object)
+            .await
+            .with_context(|| format!("cannot apply {path}"))?;
     }
     Ok(())
 }
@@ -29,7 +32,10 @@ pub async fn apply_file(client: &Client, path: &str) -> Result<()> {
 /// Applies one object.
 pub async fn apply(client: &Client, object: &Value) -> Result<DynamicObject> {
     let object: DynamicObject = serde_json::from_value(object.clone())?;
-    let types = object.types.clone().context("the object has no apiVersion and kind")?;
+    let types = object
+        .types
+        .clone()
+        .context("the object has no apiVersion and kind")?;
     let kind = GroupVersionKind::try_from(&types)?;
     let (resource, capabilities) = discovery::pinned_kind(client, &kind).await?;
     let api: Api<DynamicObject> = match &object.metadata.namespace {

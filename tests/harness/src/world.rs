@@ -35,10 +35,15 @@ pub struct World {
 impl World {
     /// A new world in a cluster.
     pub async fn new(cluster: Arc<Cluster>) -> Result<Self> {
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        Self::named(cluster, &format!("shop-{}", &id[..8])).await
+    }
+
+    /// A new world whose namespace has this name.
+    pub async fn named(cluster: Arc<Cluster>, namespace: &str) -> Result<Self> {
+        let namespace = namespace.to_owned();
         let azure = Emulator::start(Options::default()).await?;
         azure.trust_issuer_ca(cluster.control_plane.ca_pem());
-        let id = uuid::Uuid::new_v4().simple().to_string();
-        let namespace = format!("shop-{}", &id[..8]);
         let operator_identity = azure.create_identity("platform", "operator");
         let world = Self {
             azure,
@@ -65,7 +70,8 @@ impl World {
             subject: OPERATOR_USER.to_owned(),
             audiences: vec![AUDIENCE.to_owned()],
         };
-        self.azure.put_credential(&self.operator_identity.resource_id, credential);
+        self.azure
+            .put_credential(&self.operator_identity.resource_id, credential);
     }
 
     /// Writes the operator's tokens anew, as a kubelet does when they rotate.
@@ -104,7 +110,11 @@ impl World {
 
     /// A token of a ServiceAccount of this namespace, exchanged at Entra as an Azure SDK does: what a
     /// workload sees. The outer error is the test's, the inner one Entra's answer.
-    pub async fn exchange(&self, service_account: &str, client_id: &str) -> Result<Result<AccessToken, TokenError>> {
+    pub async fn exchange(
+        &self,
+        service_account: &str,
+        client_id: &str,
+    ) -> Result<Result<AccessToken, TokenError>> {
         let token = self.workload_token(service_account).await?;
         let azure = &self.azure;
         Ok(exchange(azure.url(), azure.ca_pem(), azure.tenant_id(), client_id, &token).await)
@@ -122,7 +132,11 @@ impl World {
     /// Fails unless Entra accepts the workload.
     pub async fn assert_accepted(&self, service_account: &str, client_id: &str) -> Result<()> {
         let answer = self.exchange(service_account, client_id).await?;
-        anyhow::ensure!(answer.is_ok(), "Entra refused {service_account}: {:?}", answer.err());
+        anyhow::ensure!(
+            answer.is_ok(),
+            "Entra refused {service_account}: {:?}",
+            answer.err()
+        );
         Ok(())
     }
 

@@ -217,7 +217,7 @@ async fn eventually<F: Future<Output = Result<bool>>>(what: &str, check: impl Fn
     let started = std::time::Instant::now();
     while !check().await? {
         ensure!(
-            started.elapsed() < Duration::from_secs(60),
+            started.elapsed() < Duration::from_mins(1),
             "waited in vain until {what}"
         );
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -13,7 +13,7 @@ use super::pki::{Pki, service_account_key};
 use super::workdir::WorkDir;
 
 /// Generous, because a loaded machine starts it ten times slower than an idle one, which needs 3 s.
-const START_TIMEOUT: Duration = Duration::from_secs(120);
+const START_TIMEOUT: Duration = Duration::from_mins(2);
 const POLL_EVERY: Duration = Duration::from_millis(50);
 const POLL_TIMEOUT: Duration = Duration::from_secs(5);
 

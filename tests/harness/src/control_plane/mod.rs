@@ -32,7 +32,7 @@ use workdir::WorkDir;
 /// The group that RBAC does not apply to.
 const ADMIN_GROUP: &str = "system:masters";
 
-const ETCD_START_TIMEOUT: Duration = Duration::from_secs(60);
+const ETCD_START_TIMEOUT: Duration = Duration::from_mins(1);
 const PORT_ATTEMPTS: usize = 5;
 
 /// How a control plane differs from the usual one.

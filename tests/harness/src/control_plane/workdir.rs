@@ -15,7 +15,7 @@ const LOCK: &str = "lock";
 const LEAST_MEMORY_KIB: u64 = 512 * 1024;
 
 /// A directory without a lock may belong to a process that is just making it.
-const TOO_YOUNG_TO_SWEEP: Duration = Duration::from_secs(60);
+const TOO_YOUNG_TO_SWEEP: Duration = Duration::from_mins(1);
 
 /// A temporary directory, removed when dropped. When its owner is killed, the next one to start removes it instead:
 /// memory that is never given back would be worse than a file left on a disk.

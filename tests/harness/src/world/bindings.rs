@@ -16,7 +16,10 @@ use super::World;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A condition's status, reason and message.
-pub fn condition<'a>(binding: &'a WorkloadIdentityBinding, kind: &str) -> Option<(&'a str, &'a str, &'a str)> {
+pub fn condition<'a>(
+    binding: &'a WorkloadIdentityBinding,
+    kind: &str,
+) -> Option<(&'a str, &'a str, &'a str)> {
     let conditions = &binding.status.as_ref()?.conditions;
     let found = conditions.iter().find(|c| c.type_ == kind)?;
     Some((&found.status, &found.reason, &found.message))
@@ -35,7 +38,12 @@ impl World {
     }
 
     /// Creates a binding of the usual kind.
-    pub async fn bind(&self, name: &str, service_account: &str, identity: &Identity) -> Result<WorkloadIdentityBinding> {
+    pub async fn bind(
+        &self,
+        name: &str,
+        service_account: &str,
+        identity: &Identity,
+    ) -> Result<WorkloadIdentityBinding> {
         let spec = json!({
             "identity": { "resourceId": identity.resource_id },
             "serviceAccount": { "name": service_account },
@@ -57,7 +65,10 @@ impl World {
 
     /// Changes a binding by merge patch.
     pub async fn change(&self, name: &str, patch: Value) -> Result<WorkloadIdentityBinding> {
-        Ok(self.bindings().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?)
+        Ok(self
+            .bindings()
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await?)
     }
 
     /// Deletes a binding and waits until it is gone.
@@ -88,7 +99,10 @@ impl World {
         wanted: impl Fn(&WorkloadIdentityBinding) -> bool,
     ) -> Result<WorkloadIdentityBinding> {
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-        let mut stream = watcher(self.bindings(), config).default_backoff().applied_objects().boxed();
+        let mut stream = watcher(self.bindings(), config)
+            .default_backoff()
+            .applied_objects()
+            .boxed();
         let mut last = None;
         let found = tokio::time::timeout(PATIENCE, async {
             while let Some(event) = stream.next().await {
@@ -114,7 +128,31 @@ impl World {
 
     /// Waits until a binding is not ready for this reason.
     pub async fn not_ready(&self, name: &str, reason: &str) -> Result<WorkloadIdentityBinding> {
-        self.wait(name, reason, |b| condition(b, "Ready").is_some_and(|c| c.0 != "True" && c.1 == reason)).await
+        self.wait(name, reason, |b| {
+            condition(b, "Ready").is_some_and(|c| c.0 != "True" && c.1 == reason)
+        })
+        .await
+    }
+
+    /// The same, and a person has to act on it. Answers what that person is told.
+    pub async fn stalled(&self, name: &str, reason: &str) -> Result<String> {
+        let binding = self.not_ready(name, reason).await?;
+        let (status, why, message) = condition(&binding, "Stalled").with_context(|| describe(&binding))?;
+        anyhow::ensure!((status, why) == ("True", reason), "{}", describe(&binding));
+        Ok(message.to_owned())
+    }
+
+    /// Waits for something that no binding shows.
+    pub async fn until(&self, what: &str, mut so: impl FnMut() -> bool) -> Result<()> {
+        let end = tokio::time::Instant::now() + PATIENCE;
+        while !so() {
+            anyhow::ensure!(
+                tokio::time::Instant::now() < end,
+                "not after {PATIENCE:?}: {what}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
     }
 }
 

@@ -19,10 +19,16 @@ impl World {
     /// Makes a ServiceAccount in this namespace.
     pub async fn service_account(&self, name: &str) -> Result<ServiceAccount> {
         let account = ServiceAccount {
-            metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                ..ObjectMeta::default()
+            },
             ..ServiceAccount::default()
         };
-        Ok(self.service_accounts().create(&PostParams::default(), &account).await?)
+        Ok(self
+            .service_accounts()
+            .create(&PostParams::default(), &account)
+            .await?)
     }
 
     /// The ServiceAccounts of this namespace.
@@ -66,8 +72,12 @@ impl World {
     pub async fn revoke(&self, service_account: &str, identity: &Identity) -> Result<()> {
         let name = self.grant_name(service_account, identity);
         let params = DeleteParams::default();
-        Api::<ClusterRoleBinding>::all(self.admin()).delete(&name, &params).await?;
-        Api::<ClusterRole>::all(self.admin()).delete(&name, &params).await?;
+        Api::<ClusterRoleBinding>::all(self.admin())
+            .delete(&name, &params)
+            .await?;
+        Api::<ClusterRole>::all(self.admin())
+            .delete(&name, &params)
+            .await?;
         Ok(())
     }
 
@@ -95,7 +105,11 @@ impl World {
     }
 
     fn grant_name(&self, service_account: &str, identity: &Identity) -> String {
-        format!("wib-{}-{service_account}-{}", self.namespace, identity.name.to_lowercase())
+        format!(
+            "wib-{}-{service_account}-{}",
+            self.namespace,
+            identity.name.to_lowercase()
+        )
     }
 
     /// The credential that trusts a ServiceAccount of this namespace, as somebody else would make it.
@@ -111,7 +125,9 @@ impl World {
     /// Deletes this namespace; does not wait.
     pub async fn delete_namespace(&self) -> Result<()> {
         let namespaces: Api<Namespace> = Api::all(self.admin());
-        namespaces.delete(&self.namespace, &DeleteParams::default()).await?;
+        namespaces
+            .delete(&self.namespace, &DeleteParams::default())
+            .await?;
         Ok(())
     }
 }
