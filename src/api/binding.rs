@@ -93,7 +93,8 @@ pub struct IdentityReference {
     /// ARM id of the identity, as `az identity show --query id` prints it. Letter case does not matter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
-    #[x_kube(validation = Rule::new("self.matches('^/(?i:subscriptions)/[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}/(?i:resourceGroups)/[-a-zA-Z0-9_.()]{0,89}[-a-zA-Z0-9_()]/(?i:providers)/(?i:Microsoft[.]ManagedIdentity)/(?i:userAssignedIdentities)/[a-zA-Z0-9][-a-zA-Z0-9_]{2,127}$')")
+    // Letter case is folded by Unicode's rules, in which ſ is an s: hence ASCII first.
+    #[x_kube(validation = Rule::new("self.matches('^[!-~]*$') && self.matches('^/(?i:subscriptions)/[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}/(?i:resourceGroups)/[-a-zA-Z0-9_.()]{0,89}[-a-zA-Z0-9_()]/(?i:providers)/(?i:Microsoft[.]ManagedIdentity)/(?i:userAssignedIdentities)/[a-zA-Z0-9][-a-zA-Z0-9_]{2,127}$')")
         .message("must be /subscriptions/<guid>/resourceGroups/<group>/providers/Microsoft.ManagedIdentity/userAssignedIdentities/<name>"))]
     pub resource_id: Option<String>,
     /// Name of the identity: 3 to 128 letters, digits, hyphens and underscores.

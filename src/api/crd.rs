@@ -22,10 +22,13 @@ pub fn crd() -> CustomResourceDefinition {
         .into(),
     );
     for version in &mut crd.spec.versions {
-        let schema = version
+        let mut schema = version
             .schema
             .as_mut()
             .and_then(|s| s.open_api_v3_schema.as_mut());
+        if let Some(schema) = schema.as_deref_mut() {
+            without_null(schema);
+        }
         if let Some(status) = schema
             .and_then(|s| s.properties.as_mut())
             .and_then(|p| p.get_mut("status"))
@@ -35,6 +38,21 @@ pub fn crd() -> CustomResourceDefinition {
         }
     }
     crd
+}
+
+/// A null where none is allowed is dropped by the API server, and so is as good as absent: what
+/// templates with empty values want.
+fn without_null(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    if let Some(values) = &mut schema.enum_ {
+        values.retain(|value| !value.0.is_null());
+    }
+    for property in schema.properties.iter_mut().flat_map(|p| p.values_mut()) {
+        without_null(property);
+    }
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        without_null(items);
+    }
 }
 
 /// Takes the defaults that serde needs for decoding out of the published schema: the API server

@@ -11,8 +11,11 @@ use tracing::{info, warn};
 use super::context::{Context, id};
 use super::error::Error;
 use super::{annotate, events, revoke, status};
-use crate::api::{DeletionPolicy, RELEASE_ANNOTATION, Reason, ServiceAccountOrigin, WorkloadIdentityBinding};
-use crate::domain::{Outcome, Verdict, ownership};
+use crate::api::{
+    CredentialOrigin, DeletionPolicy, RELEASE_ANNOTATION, Reason, ServiceAccountOrigin, Superseded,
+    WorkloadIdentityBinding,
+};
+use crate::domain::{Desired, Outcome, Verdict, conditions, ownership};
 
 /// Takes back what the binding stands for. When this returns, the finalizer goes.
 ///
@@ -109,8 +112,7 @@ async fn take_back(
     context: &Context,
     binding: &WorkloadIdentityBinding,
 ) -> Result<(), (Verdict, Option<std::time::Duration>)> {
-    let memory = binding.status.clone().unwrap_or_default();
-    for remembered in ownership::remembered(&memory) {
+    for remembered in to_take_back(context, binding) {
         revoke::one(context, binding, &remembered).await.map_err(|error| {
             let message = format!(
                 "the operator {error}. To let the binding go without touching Azure, annotate it with {RELEASE_ANNOTATION}: \"true\""
@@ -121,6 +123,32 @@ async fn take_back(
     annotate::withdraw_all(context, binding)
         .await
         .map_err(|refused| (Verdict::no(refused.reason, refused.message), None))
+}
+
+/// What the status remembers, and what the spec asks for: a status can get lost or be forged.
+///
+/// A binding that was refused and remembers nothing never had anything: Azure is not asked on its
+/// account.
+fn to_take_back(context: &Context, binding: &WorkloadIdentityBinding) -> Vec<Superseded> {
+    let memory = binding.status.clone().unwrap_or_default();
+    let mut all = ownership::remembered(&memory);
+    if all.is_empty() && conditions::ready_reason(&memory) == Some(Reason::NotAuthorized.as_str()) {
+        return all;
+    }
+    let namespace = binding.namespace().unwrap_or_default();
+    let desired = Desired::new(
+        &namespace,
+        &binding.spec,
+        &context.parts.defaults,
+        &context.issuer(),
+    );
+    let asked_for = desired.ok().map(|desired| Superseded {
+        resource_id: desired.identity.to_string(),
+        credential: ownership::record(&desired.credential, CredentialOrigin::Created),
+    });
+    let known = |s: &Superseded| all.iter().any(|known| known.credential == s.credential);
+    all.extend(asked_for.filter(|s| !known(s)));
+    all
 }
 
 async fn report(context: &Context, binding: &mut WorkloadIdentityBinding, verdict: &Verdict) {

@@ -42,9 +42,8 @@ pub(super) async fn one(
         return Ok(());
     }
     let namespace = binding.namespace().unwrap_or_default();
-    let prefix = &context.parts.defaults.prefix;
     let plan = |found: &[Credential]| {
-        let ours = ownership::removable(found, &superseded.credential, &namespace, prefix);
+        let ours = ownership::removable(found, &superseded.credential, &namespace);
         Plan {
             steps: ours.map(|c| Step::Delete(c.name.clone())).into_iter().collect(),
             trust: Trust::Refused(crate::api::Reason::Deleting, String::new()),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use backon::ExponentialBuilder;
 use futures::{Stream, StreamExt, stream};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ServiceAccount;
@@ -10,18 +11,19 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{self, Controller};
 use kube::runtime::reflector::{self, Store};
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event, ExponentialBackoff, watcher};
 use kube::runtime::{Predicate, PredicateConfig, WatchStreamExt, predicates};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
 use super::authorize::Authorization;
 use super::context::{Context, Parts};
 use super::index::Guarded;
 use super::{reconcile, service_account};
+use crate::domain::text;
 
 /// Changes of one object within this time are one visit.
 const DEBOUNCE: Duration = Duration::from_millis(100);
@@ -54,7 +56,7 @@ pub async fn run(parts: Parts, shutdown: CancellationToken, synced: impl FnOnce(
         let api: Api<Guarded> = scoped(&client, namespace.as_deref());
         watcher(api, watcher::Config::default())
             .modify(|object| object.meta_mut().managed_fields = None)
-            .default_backoff()
+            .backoff(reconnect())
             .then(move |event| {
                 if let Ok(Event::Delete(object)) = &event {
                     context
@@ -82,15 +84,17 @@ pub async fn run(parts: Parts, shutdown: CancellationToken, synced: impl FnOnce(
                     .combine(predicates::annotations),
                 PredicateConfig::default(),
             )
+            .filter_map(seen)
     };
     let account_stream = watcher(
         scoped::<PartialObjectMeta<ServiceAccount>>(&client, namespace.as_deref()),
         watcher::Config::default(),
     )
     .modify(service_account::prune)
-    .default_backoff()
+    .backoff(reconnect())
     .reflect(accounts_writer)
-    .touched_objects();
+    .touched_objects()
+    .filter_map(seen);
     let named = {
         let context = context.clone();
         move |account: PartialObjectMeta<ServiceAccount>| {
@@ -140,6 +144,28 @@ pub async fn run(parts: Parts, shutdown: CancellationToken, synced: impl FnOnce(
     }
 }
 
+/// How long a watch waits before it connects again: a restarted API server is back within seconds.
+fn reconnect() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(200))
+        .with_max_delay(Duration::from_secs(10))
+        .with_jitter()
+        .without_max_times()
+        .into()
+}
+
+/// Keeps the errors of a watch from the controller. The watch connects again by itself; the
+/// controller would hold all other triggers back as well.
+async fn seen<K>(event: Result<K, watcher::Error>) -> Option<Result<K, watcher::Error>> {
+    match event {
+        Ok(object) => Some(Ok(object)),
+        Err(error) => {
+            warn!("a watch was interrupted: {}", text::cause(&error));
+            None
+        }
+    }
+}
+
 fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
 where
     K: Resource<Scope = NamespaceResourceScope>,
@@ -185,7 +211,7 @@ where
 {
     let mut listed = false;
     watcher(Api::<K>::all(client), watcher::Config::default())
-        .default_backoff()
+        .backoff(reconnect())
         .filter_map(move |event| {
             let change = match event {
                 Ok(Event::Apply(_) | Event::Delete(_)) => true,

@@ -27,14 +27,7 @@ fn obsolete(
         .iter()
         .filter(|s| ownership::is_on(s, &desired.identity));
     let free = here.filter(|s| !revoke::is_shared(context, &uid, s));
-    let ours = free.filter_map(|s| {
-        ownership::removable(
-            found,
-            &s.credential,
-            &desired.namespace,
-            &context.parts.defaults.prefix,
-        )
-    });
+    let ours = free.filter_map(|s| ownership::removable(found, &s.credential, &desired.namespace));
     ours.cloned().collect()
 }
 

@@ -79,10 +79,10 @@ impl Credential {
         }
     }
 
-    /// Whether the name is the one this operator gives to this tuple. With an equal issuer and
-    /// subject that is the proof of ownership.
-    pub fn has_our_name(&self, prefix: &str) -> bool {
-        self.name == name_for(prefix, &self.tuple)
+    /// Whether the name ends in the hash of this tuple, under whichever prefix. No other tool names
+    /// credentials so; with an equal issuer and subject it is the proof of ownership.
+    pub fn carries_our_hash(&self) -> bool {
+        self.name.ends_with(&format!("-{}", hash(&self.tuple)))
     }
 
     /// Belongs to AKS identity bindings: counted against the limit, never touched.
@@ -102,16 +102,6 @@ impl Credential {
 /// silently overwrites whatever has its name. The readable part gives way when it is too long.
 fn name_for(prefix: &str, tuple: &Tuple) -> String {
     let (namespace, service_account) = tuple.service_account().unwrap_or(("", ""));
-    let mut hasher = Sha256::new();
-    for part in [&tuple.issuer, &tuple.subject, &tuple.audience] {
-        // The length keeps ("ab", "c") and ("a", "bc") apart.
-        hasher.update((part.len() as u64).to_be_bytes());
-        hasher.update(part.as_bytes());
-    }
-    let digest = hasher.finalize();
-    let hash = format!("{digest:x}");
-    let hash = &hash[..HASH_DIGITS];
-
     let readable: String = format!("{prefix}-{namespace}-{service_account}")
         .to_ascii_lowercase()
         .chars()
@@ -124,7 +114,19 @@ fn name_for(prefix: &str, tuple: &Tuple) -> String {
         })
         .take(MAX_NAME - HASH_DIGITS - 1)
         .collect();
-    format!("{readable}-{hash}")
+    format!("{readable}-{}", hash(tuple))
+}
+
+fn hash(tuple: &Tuple) -> String {
+    let mut hasher = Sha256::new();
+    for part in [&tuple.issuer, &tuple.subject, &tuple.audience] {
+        // The length keeps ("ab", "c") and ("a", "bc") apart.
+        hasher.update((part.len() as u64).to_be_bytes());
+        hasher.update(part.as_bytes());
+    }
+    let mut digits = format!("{:x}", hasher.finalize());
+    digits.truncate(HASH_DIGITS);
+    digits
 }
 
 /// Whether a text can stand in front of credential names: 1 to 20 lower-case letters, digits and

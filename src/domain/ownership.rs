@@ -8,27 +8,26 @@ use super::{Credential, Desired, IdentityId, Tuple};
 use crate::api::{CredentialOrigin, CredentialStatus, Superseded, WorkloadIdentityBindingStatus};
 
 /// The credential on the identity that `remembered` stands for, if it is ours to remove.
+///
+/// The name holds the hash of what we remember to have put there, so it is ours even if somebody
+/// has edited it in place since.
 pub fn removable<'a>(
     found: &'a [Credential],
     remembered: &CredentialStatus,
     namespace: &str,
-    prefix: &str,
 ) -> Option<&'a Credential> {
-    let tuple = tuple_of(remembered);
-    let ours = remembered.origin == CredentialOrigin::Created
-        && tuple.service_account().is_some_and(|(ns, _)| ns == namespace);
-    if !ours {
-        return None;
-    }
-    let entry = found.iter().find(|c| c.name == remembered.name)?;
-    let untouched = entry.tuple == tuple;
-    // Somebody edited it in place: the name, which holds the hash of our tuple, still proves it.
-    let edited = Credential {
+    let made = Credential {
         name: remembered.name.clone(),
-        tuple,
-    }
-    .has_our_name(prefix);
-    ((untouched || edited) && !entry.is_aks_identity_binding()).then_some(entry)
+        tuple: tuple_of(remembered),
+    };
+    let ours = remembered.origin == CredentialOrigin::Created
+        && made
+            .tuple
+            .service_account()
+            .is_some_and(|(ns, _)| ns == namespace)
+        && made.carries_our_hash();
+    let entry = found.iter().find(|c| c.name == made.name);
+    entry.filter(|entry| ours && !entry.is_aks_identity_binding())
 }
 
 /// What `status` remembers on an identity and `desired` no longer asks for.
@@ -111,34 +110,38 @@ mod tests {
     fn what_we_made_is_ours() {
         let found = [ours("shop")];
         let memory = record(&found[0], CredentialOrigin::Created);
-        assert_eq!(removable(&found, &memory, "shop", PREFIX), Some(&found[0]));
+        assert_eq!(removable(&found, &memory, "shop"), Some(&found[0]));
     }
 
     #[test]
     fn what_we_adopted_is_not() {
         let found = [ours("shop")];
         let memory = record(&found[0], CredentialOrigin::Adopted);
-        assert_eq!(removable(&found, &memory, "shop", PREFIX), None);
+        assert_eq!(removable(&found, &memory, "shop"), None);
     }
 
     #[test]
     fn a_forged_status_reaches_no_other_namespace() {
         let found = [ours("payments")];
         let memory = record(&found[0], CredentialOrigin::Created);
-        assert_eq!(removable(&found, &memory, "shop", PREFIX), None);
+        assert_eq!(removable(&found, &memory, "shop"), None);
     }
 
     #[test]
-    fn a_foreign_name_with_another_tuple_is_left_alone() {
-        let memory = CredentialStatus {
-            name: "terraform".into(),
-            ..record(&ours("shop"), CredentialOrigin::Created)
-        };
+    fn a_foreign_name_is_left_alone_whatever_the_status_says() {
         let found = [Credential {
             name: "terraform".into(),
-            tuple: Tuple::for_service_account("https://other/", "shop", "web", "aud"),
+            ..ours("shop")
         }];
-        assert_eq!(removable(&found, &memory, "shop", PREFIX), None);
+        let memory = record(&found[0], CredentialOrigin::Created);
+        assert_eq!(removable(&found, &memory, "shop"), None);
+    }
+
+    #[test]
+    fn ours_under_an_earlier_prefix_is_still_ours() {
+        let found = [Credential::named_by_us("old", ours("shop").tuple)];
+        let memory = record(&found[0], CredentialOrigin::Created);
+        assert_eq!(removable(&found, &memory, "shop"), Some(&found[0]));
     }
 
     #[test]
@@ -148,6 +151,6 @@ mod tests {
             name: memory.name.clone(),
             tuple: Tuple::for_service_account("https://edited/", "shop", "web", "aud"),
         }];
-        assert_eq!(removable(&found, &memory, "shop", PREFIX), Some(&found[0]));
+        assert_eq!(removable(&found, &memory, "shop"), Some(&found[0]));
     }
 }

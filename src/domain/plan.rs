@@ -78,7 +78,7 @@ pub fn plan(wish: Wish<'_>, found: &[Credential]) -> Plan {
     if let Some(other) = same_subject
         && !obsolete(other)
     {
-        return beside(wish, found, other, remembered(other));
+        return beside(wish, found, other, remembered(other) && other.carries_our_hash());
     }
 
     let mut steps: Vec<Step> = Vec::new();
