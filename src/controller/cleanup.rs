@@ -12,9 +12,9 @@ use super::context::{Context, id};
 use super::error::Error;
 use super::{annotate, events, revoke, status};
 use crate::api::{
-    CredentialOrigin, DeletionPolicy, RELEASE_ANNOTATION, Reason, ServiceAccountOrigin, Superseded,
-    WorkloadIdentityBinding,
+    DeletionPolicy, Disposition, RELEASE_ANNOTATION, Reason, ServiceAccountOrigin, WorkloadIdentityBinding,
 };
+use crate::azure::AzureError;
 use crate::domain::{Desired, Outcome, Verdict, conditions, ownership};
 
 /// Takes back what the binding stands for. When this returns, the finalizer goes.
@@ -108,33 +108,34 @@ async fn disown(context: &Context, binding: &WorkloadIdentityBinding) -> Result<
     }
 }
 
-async fn take_back(
-    context: &Context,
-    binding: &WorkloadIdentityBinding,
-) -> Result<(), (Verdict, Option<std::time::Duration>)> {
-    for remembered in to_take_back(context, binding) {
-        revoke::one(context, binding, &remembered).await.map_err(|error| {
-            let message = format!(
-                "the operator {error}. To let the binding go without touching Azure, annotate it with {RELEASE_ANNOTATION}: \"true\""
-            );
-            (Verdict::no(error.fault.reason(), message), error.retry_after)
-        })?;
+type Obstacle = (Verdict, Option<std::time::Duration>);
+
+async fn take_back(context: &Context, binding: &WorkloadIdentityBinding) -> Result<(), Obstacle> {
+    let memory = binding.status.clone().unwrap_or_default();
+    let remembered = ownership::remembered(&memory);
+    // One that was refused and remembers nothing never had anything: Azure is not asked for it.
+    let refused = conditions::ready_reason(&memory) == Some(Reason::NotAuthorized.as_str());
+    if !(refused && remembered.is_empty()) {
+        take_back_what_the_spec_names(context, binding).await?;
+    }
+    for remembered in remembered {
+        revoke::one(context, binding, &remembered)
+            .await
+            .map_err(|error| obstacle(&error))?;
     }
     annotate::withdraw_all(context, binding)
         .await
         .map_err(|refused| (Verdict::no(refused.reason, refused.message), None))
 }
 
-/// What the status remembers, and what the spec asks for: a status can get lost or be forged.
+/// A status can get lost or be forged; the spec still names what we would have made.
 ///
-/// A binding that was refused and remembers nothing never had anything: Azure is not asked on its
-/// account.
-fn to_take_back(context: &Context, binding: &WorkloadIdentityBinding) -> Vec<Superseded> {
-    let memory = binding.status.clone().unwrap_or_default();
-    let mut all = ownership::remembered(&memory);
-    if all.is_empty() && conditions::ready_reason(&memory) == Some(Reason::NotAuthorized.as_str()) {
-        return all;
-    }
+/// What stands in the way for good is no obstacle here: a binding that never worked out, for a
+/// subscription that does not exist, must be deletable.
+async fn take_back_what_the_spec_names(
+    context: &Context,
+    binding: &WorkloadIdentityBinding,
+) -> Result<(), Obstacle> {
     let namespace = binding.namespace().unwrap_or_default();
     let desired = Desired::new(
         &namespace,
@@ -142,13 +143,18 @@ fn to_take_back(context: &Context, binding: &WorkloadIdentityBinding) -> Vec<Sup
         &context.parts.defaults,
         &context.issuer(),
     );
-    let asked_for = desired.ok().map(|desired| Superseded {
-        resource_id: desired.identity.to_string(),
-        credential: ownership::record(&desired.credential, CredentialOrigin::Created),
-    });
-    let known = |s: &Superseded| all.iter().any(|known| known.credential == s.credential);
-    all.extend(asked_for.filter(|s| !known(s)));
-    all
+    let Ok(desired) = desired else { return Ok(()) };
+    match revoke::desired(context, binding, &desired).await {
+        Err(error) if error.fault.reason().disposition() == Disposition::RetrySoon => Err(obstacle(&error)),
+        Err(_) | Ok(()) => Ok(()),
+    }
+}
+
+fn obstacle(error: &AzureError) -> Obstacle {
+    let message = format!(
+        "the operator {error}. To let the binding go without touching Azure, annotate it with {RELEASE_ANNOTATION}: \"true\""
+    );
+    (Verdict::no(error.fault.reason(), message), error.retry_after)
 }
 
 async fn report(context: &Context, binding: &mut WorkloadIdentityBinding, verdict: &Verdict) {

@@ -6,7 +6,7 @@ use tracing::info;
 use super::annotate;
 use super::authorize::{self, Decision};
 use super::context::{Context, id};
-use crate::api::{CredentialOrigin, Superseded, WorkloadIdentityBinding};
+use crate::api::{CredentialOrigin, Reason, Superseded, WorkloadIdentityBinding};
 use crate::azure::AzureError;
 use crate::domain::plan::{Plan, Step, Trust};
 use crate::domain::{Credential, Desired, IdentityId, Outcome, Verdict, grant, ownership, text};
@@ -42,17 +42,51 @@ pub(super) async fn one(
         return Ok(());
     }
     let namespace = binding.namespace().unwrap_or_default();
-    let plan = |found: &[Credential]| {
-        let ours = ownership::removable(found, &superseded.credential, &namespace);
-        Plan {
-            steps: ours.map(|c| Step::Delete(c.name.clone())).into_iter().collect(),
-            trust: Trust::Refused(crate::api::Reason::Deleting, String::new()),
-        }
+    delete(context, binding, &identity, |found| {
+        ownership::removable(found, &superseded.credential, &namespace)
+    })
+    .await
+}
+
+/// Deletes the credential that the spec asks for, if it is there exactly as we would make it, and
+/// wanted by no other binding.
+pub(super) async fn desired(
+    context: &Context,
+    binding: &WorkloadIdentityBinding,
+    desired: &Desired,
+) -> Result<(), AzureError> {
+    let (uid, account) = (binding.uid().unwrap_or_default(), &desired.service_account.name);
+    if context
+        .index
+        .shared(&uid, &desired.namespace, account, &desired.identity)
+    {
+        return Ok(());
+    }
+    delete(context, binding, &desired.identity, |found| {
+        found.iter().find(|c| **c == desired.credential)
+    })
+    .await
+}
+
+async fn delete(
+    context: &Context,
+    binding: &WorkloadIdentityBinding,
+    identity: &IdentityId,
+    pick: impl FnOnce(&[Credential]) -> Option<&Credential> + Send,
+) -> Result<(), AzureError> {
+    let plan = move |found: &[Credential]| Plan {
+        steps: pick(found)
+            .map(|c| Step::Delete(c.name.clone()))
+            .into_iter()
+            .collect(),
+        trust: Trust::Refused(Reason::Deleting, String::new()),
     };
-    match context.parts.lanes.lane(&identity).act(FRESH, plan).await {
+    match context.parts.lanes.lane(identity).act(FRESH, plan).await {
         Ok(plan) => {
-            if !plan.steps.is_empty() {
-                info!(binding = %id(binding), credential = superseded.credential.name, "credential deleted");
+            for step in &plan.steps {
+                if let Step::Delete(name) = step {
+                    info!(binding = %id(binding), credential = name, "credential deleted");
+                }
             }
             Ok(())
         }

@@ -1,11 +1,15 @@
 //! Whose credential it is: what others made is used or left, ours is kept, and nothing proves more than it can.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
 use azure_emulator::{Credential, Identity, Operation};
-use kube::api::{Patch, PatchParams, PostParams};
+use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
-use wib_harness::{AUDIENCE, Operator, World};
+use wib_harness::{AUDIENCE, Cluster, Operator, World, Write};
 use workload_identity_binding::api::{CredentialOrigin, CredentialStatus, WorkloadIdentityBindingStatus};
 use workload_identity_binding::domain::{self, Tuple};
 
@@ -25,6 +29,7 @@ trials![
     shared a_forged_origin_does_not_make_a_credential_ours,
     shared a_binding_whose_status_was_forged_still_takes_its_own_trust_along,
     shared a_restarted_operator_writes_nothing,
+    alone no_binding_is_forgotten_however_late_the_service_accounts_are_known,
     shared an_operator_that_lost_the_status_recovers_without_a_write_to_azure,
     shared a_binding_that_lost_its_status_is_deleted_with_its_trust,
 ];
@@ -157,7 +162,10 @@ async fn our_name_with_other_contents_is_never_overwritten(world: World) -> Resu
     );
     rounds(&world, 3).await?;
     world.delete("web").await?;
-    assert_eq!(world.azure.credentials(&identity.resource_id), [taken.clone()]);
+    ensure!(
+        world.azure.credentials(&identity.resource_id) == std::slice::from_ref(&taken),
+        "it was touched"
+    );
     assert_eq!(azure_writes(&world), 0);
 
     world.bind("web", "web", &identity).await?;
@@ -307,12 +315,11 @@ async fn a_forged_status_reaches_nobody_elses_credential(world: World) -> Result
     world
         .azure
         .put_credential(&identity.resource_id, as_azure_holds(victim.clone()));
-    let _operator = world.operator_with(&WATCHFUL).await?;
+    let operator = world.operator_with(&WATCHFUL).await?;
     world.bind("web", "web", &identity).await?;
     world.ready("web").await?;
 
-    forge(&world, json!({ "credential": record(&victim) })).await?;
-    world.delete("web").await?;
+    deleted_with_forged(&world, operator, json!({ "credential": record(&victim) })).await?;
     let found = world.azure.credentials(&identity.resource_id);
     ensure!(
         found.contains(&as_azure_holds(victim)),
@@ -329,7 +336,7 @@ async fn a_forged_superseded_reaches_nobody_elses_credential(world: World) -> Re
     for credential in [as_azure_holds(victim.clone()), terraform.clone()] {
         world.azure.put_credential(&theirs.resource_id, credential);
     }
-    let _operator = world.operator_with(&WATCHFUL).await?;
+    let operator = world.operator_with(&WATCHFUL).await?;
     world.bind("web", "web", &identity).await?;
     world.ready("web").await?;
 
@@ -348,8 +355,7 @@ async fn a_forged_superseded_reaches_nobody_elses_credential(world: World) -> Re
     world.ready("web").await?;
     world.assert_accepted("web", &identity.client_id).await?;
 
-    forge(&world, json!({ "superseded": superseded })).await?;
-    world.delete("web").await?;
+    deleted_with_forged(&world, operator, json!({ "superseded": superseded })).await?;
     assert_eq!(
         world.azure.credentials(&theirs.resource_id),
         [as_azure_holds(victim), terraform]
@@ -364,12 +370,11 @@ async fn a_forged_origin_does_not_make_a_credential_ours(world: World) -> Result
     world
         .azure
         .put_credential(&identity.resource_id, terraform.clone());
-    let _operator = world.operator().await?;
+    let operator = world.operator().await?;
     world.bind("web", "web", &identity).await?;
     world.ready("web").await?;
 
-    forge(&world, json!({ "credential": { "origin": "Created" } })).await?;
-    world.delete("web").await?;
+    deleted_with_forged(&world, operator, json!({ "credential": { "origin": "Created" } })).await?;
     assert_eq!(world.azure.credentials(&identity.resource_id), [terraform]);
     Ok(())
 }
@@ -380,12 +385,11 @@ async fn a_binding_whose_status_was_forged_still_takes_its_own_trust_along(world
     world
         .azure
         .put_credential(&identity.resource_id, as_azure_holds(victim.clone()));
-    let _operator = world.operator().await?;
+    let operator = world.operator().await?;
     world.bind("web", "web", &identity).await?;
     world.ready("web").await?;
 
-    forge(&world, json!({ "credential": record(&victim) })).await?;
-    world.delete("web").await?;
+    deleted_with_forged(&world, operator, json!({ "credential": record(&victim) })).await?;
     world
         .assert_refused("web", &identity.client_id, NO_SUBJECT)
         .await?;
@@ -407,6 +411,17 @@ async fn a_restarted_operator_writes_nothing(world: World) -> Result<()> {
     for name in ["web", "api", "job"] {
         world.ready(name).await?;
     }
+    // The audit log has a moment's delay: two statuses of each binding.
+    let status = |w: &Write| w.resource == "workloadidentitybindings/status";
+    let logged = || {
+        world
+            .kubernetes_writes()
+            .unwrap_or_default()
+            .iter()
+            .filter(|w| status(w))
+            .count()
+    };
+    world.until("the audit log is complete", || logged() >= 6).await?;
     operator.stop().await?;
     let before = (
         world.kubernetes_writes()?,
@@ -420,6 +435,50 @@ async fn a_restarted_operator_writes_nothing(world: World) -> Result<()> {
     assert_eq!(world.azure.count(Operation::ListCredentials), before.2 + 2);
     assert_eq!(azure_writes(&world), before.1);
     assert_eq!(world.kubernetes_writes()?, before.0);
+    Ok(())
+}
+
+async fn no_binding_is_forgotten_however_late_the_service_accounts_are_known() -> Result<()> {
+    let world = World::new(Arc::new(Cluster::start().await?)).await?;
+    let identity = world.identity("web");
+    let names: Vec<_> = (1..=8).map(|n| format!("web-{n}")).collect();
+    for name in &names {
+        world.service_account(name).await?;
+        world.grant(name, &identity).await?;
+        world.bind(name, name, &identity).await?;
+    }
+    // The operator may not list ServiceAccounts yet: a chart's objects come in any order.
+    let roles: Api<ClusterRole> = Api::all(world.admin());
+    let whole = roles.get("workload-identity-binding").await?;
+    let mut part = whole.clone();
+    let about = |r: &PolicyRule| r.resources.iter().flatten().any(|r| r == "serviceaccounts");
+    part.rules
+        .iter_mut()
+        .for_each(|rules| rules.retain(|r| !about(r)));
+    roles
+        .replace("workload-identity-binding", &PostParams::default(), &part)
+        .await?;
+    let operator = world.operator().await?;
+    while !operator
+        .get("/readyz")
+        .await?
+        .1
+        .contains("first list of bindings and ServiceAccounts")
+    {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // All bindings wait by now.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+
+    part = roles.get("workload-identity-binding").await?;
+    part.rules = whole.rules;
+    roles
+        .replace("workload-identity-binding", &PostParams::default(), &part)
+        .await?;
+    for name in &names {
+        world.ready(name).await?;
+        world.assert_accepted(name, &identity.client_id).await?;
+    }
     Ok(())
 }
 
@@ -455,10 +514,7 @@ async fn a_binding_that_lost_its_status_is_deleted_with_its_trust(world: World) 
     world.ready("web").await?;
     operator.stop().await?;
     wipe(&world).await?;
-    world
-        .bindings()
-        .delete("web", &kube::api::DeleteParams::default())
-        .await?;
+    world.bindings().delete("web", &DeleteParams::default()).await?;
 
     let _operator = world.operator().await?;
     world.gone("web").await?;
@@ -533,6 +589,15 @@ async fn forge(world: &World, status: Value) -> Result<()> {
     Ok(())
 }
 
+/// The status is forged and the binding deleted while no operator sees it; then one does.
+async fn deleted_with_forged(world: &World, operator: Operator, status: Value) -> Result<()> {
+    operator.stop().await?;
+    forge(world, status).await?;
+    world.bindings().delete("web", &DeleteParams::default()).await?;
+    let _operator = world.operator().await?;
+    world.gone("web").await
+}
+
 /// The status is lost, as when a backup is restored.
 async fn wipe(world: &World) -> Result<()> {
     let mut binding = world.bindings().get("web").await?;
@@ -584,7 +649,7 @@ async fn metric(operator: &Operator, wanted: impl Fn(&str) -> bool) -> Result<()
             return Ok(());
         }
         last = Some(text);
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Err(anyhow::anyhow!("not after 10 s")).context(last.unwrap_or_default())
 }
