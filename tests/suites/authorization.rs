@@ -86,9 +86,7 @@ async fn the_message_holds_the_very_objects_that_grant(world: World) -> Result<(
 }
 
 async fn a_revoked_grant_takes_the_credential_away(world: World) -> Result<()> {
-    let identity = world.identity("web");
-    world.service_account("web").await?;
-    world.grant("web", &identity).await?;
+    let identity = world.workload("web").await?;
     let _operator = world.operator_with(&["--slow-retry-interval=1h"]).await?;
     world.bind("web", "web", &identity).await?;
     world.ready("web").await?;
@@ -112,9 +110,7 @@ async fn a_revoked_grant_takes_the_credential_away(world: World) -> Result<()> {
 }
 
 async fn suspending_does_not_keep_what_was_revoked(world: World) -> Result<()> {
-    let identity = world.identity("web");
-    world.service_account("web").await?;
-    world.grant("web", &identity).await?;
+    let identity = world.workload("web").await?;
     let _operator = world.operator().await?;
     world.bind("web", "web", &identity).await?;
     world.ready("web").await?;
@@ -129,9 +125,7 @@ async fn suspending_does_not_keep_what_was_revoked(world: World) -> Result<()> {
 }
 
 async fn retain_does_not_keep_what_was_revoked(world: World) -> Result<()> {
-    let identity = world.identity("web");
-    world.service_account("web").await?;
-    world.grant("web", &identity).await?;
+    let identity = world.workload("web").await?;
     let operator = world.operator().await?;
     world.bind("web", "web", &identity).await?;
     world.ready("web").await?;
@@ -285,9 +279,7 @@ async fn authorization_none_asks_nobody(world: World) -> Result<()> {
 
 async fn a_check_that_fails_is_no_denial() -> Result<()> {
     let world = World::new(Arc::new(Cluster::start().await?)).await?;
-    let identity = world.identity("web");
-    world.service_account("web").await?;
-    world.grant("web", &identity).await?;
+    let identity = world.workload("web").await?;
     let _operator = world.operator().await?;
     world.bind("web", "web", &identity).await?;
     world.ready("web").await?;

@@ -18,9 +18,7 @@ trials![
 ];
 
 async fn the_discovery_document_does_without_a_token(world: World) -> Result<()> {
-    let identity = world.identity("web");
-    world.service_account("web").await?;
-    world.grant("web", &identity).await?;
+    let identity = world.workload("web").await?;
     let arguments = world.operator_arguments(&[]).into_iter();
     let arguments = arguments
         .filter(|a| !a.starts_with("--issuer-token-file"))
@@ -32,9 +30,7 @@ async fn the_discovery_document_does_without_a_token(world: World) -> Result<()>
 }
 
 async fn the_flag_overrides_and_is_taken_byte_for_byte(world: World) -> Result<()> {
-    let identity = world.identity("web");
-    world.service_account("web").await?;
-    world.grant("web", &identity).await?;
+    let identity = world.workload("web").await?;
     // One slash short: another issuer to Entra.
     let issuer = world
         .cluster
@@ -102,9 +98,7 @@ async fn a_new_issuer_is_trusted_before_the_old_one_goes() -> Result<()> {
 
 async fn a_restarted_api_server_changes_nothing() -> Result<()> {
     let mut world = World::new(Arc::new(Cluster::start().await?)).await?;
-    let identity = world.identity("web");
-    world.service_account("web").await?;
-    world.grant("web", &identity).await?;
+    let identity = world.workload("web").await?;
     let _operator = world.operator_with(&["--issuer-refresh-interval=200ms"]).await?;
     world.bind("web", "web", &identity).await?;
     world.ready("web").await?;

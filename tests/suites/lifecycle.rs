@@ -24,9 +24,7 @@ trials![
 const NO_CREDENTIAL: i64 = 70025;
 
 async fn a_binding_becomes_ready_and_its_workload_is_accepted(world: World) -> Result<()> {
-    let identity = world.identity("web");
-    world.service_account("web").await?;
-    world.grant("web", &identity).await?;
+    let identity = world.workload("web").await?;
     world
         .assert_refused("web", &identity.client_id, NO_CREDENTIAL)
         .await?;
@@ -70,9 +68,7 @@ async fn a_binding_becomes_ready_and_its_workload_is_accepted(world: World) -> R
 }
 
 async fn a_new_binding_costs_three_calls_and_four_writes(world: World) -> Result<()> {
-    let identity = world.identity("web");
-    world.service_account("web").await?;
-    world.grant("web", &identity).await?;
+    let identity = world.workload("web").await?;
     let _operator = world.operator().await?;
     world.bind("web", "web", &identity).await?;
     world.ready("web").await?;
@@ -102,9 +98,7 @@ async fn a_new_binding_costs_three_calls_and_four_writes(world: World) -> Result
 }
 
 async fn a_deleted_binding_leaves_nothing_behind(world: World) -> Result<()> {
-    let identity = world.identity("web");
-    world.service_account("web").await?;
-    world.grant("web", &identity).await?;
+    let identity = world.workload("web").await?;
     let _operator = world.operator().await?;
     world.bind("web", "web", &identity).await?;
     world.ready("web").await?;
@@ -208,9 +202,7 @@ async fn another_service_account_replaces_the_first(world: World) -> Result<()> 
 }
 
 async fn retain_leaves_the_workload_its_access(world: World) -> Result<()> {
-    let identity = world.identity("web");
-    world.service_account("web").await?;
-    world.grant("web", &identity).await?;
+    let identity = world.workload("web").await?;
     let _operator = world.operator().await?;
     let spec = json!({
         "identity": { "resourceId": identity.resource_id },
@@ -233,9 +225,7 @@ async fn retain_leaves_the_workload_its_access(world: World) -> Result<()> {
 }
 
 async fn release_lets_go_without_touching_azure(world: World) -> Result<()> {
-    let identity = world.identity("web");
-    world.service_account("web").await?;
-    world.grant("web", &identity).await?;
+    let identity = world.workload("web").await?;
     let _operator = world.operator().await?;
     world.bind("web", "web", &identity).await?;
     world.ready("web").await?;
@@ -263,9 +253,7 @@ async fn release_lets_go_without_touching_azure(world: World) -> Result<()> {
 }
 
 async fn suspended_nothing_is_written_and_drift_is_told(world: World) -> Result<()> {
-    let identity = world.identity("web");
-    world.service_account("web").await?;
-    world.grant("web", &identity).await?;
+    let identity = world.workload("web").await?;
     let _operator = world
         .operator_with(&["--drift-interval=200ms", "--read-after-write-grace=10ms"])
         .await?;
@@ -303,9 +291,7 @@ async fn a_deleted_namespace_takes_its_trust_along(world: World) -> Result<()> {
         world.cluster.control_plane.has_controllers(),
         "this trial needs the namespace controller, which KUBEBUILDER_ASSETS does not bring; unset it"
     );
-    let identity = world.identity("web");
-    world.service_account("web").await?;
-    world.grant("web", &identity).await?;
+    let identity = world.workload("web").await?;
     let _operator = world.operator().await?;
     world.bind("web", "web", &identity).await?;
     world.ready("web").await?;

@@ -156,9 +156,7 @@ async fn a_created_one_stays_where_access_is_retained(world: World) -> Result<()
 }
 
 async fn annotate_false_writes_nothing(world: World) -> Result<()> {
-    let identity = world.identity("web");
-    world.service_account("web").await?;
-    world.grant("web", &identity).await?;
+    let identity = world.workload("web").await?;
     let _operator = world.operator().await?;
     let spec = json!({
         "identity": { "resourceId": identity.resource_id },
@@ -341,9 +339,7 @@ async fn a_gitops_apply_beside_us_disturbs_nothing(world: World) -> Result<()> {
 }
 
 async fn ids_removed_by_hand_come_back(world: World) -> Result<()> {
-    let identity = world.identity("web");
-    world.service_account("web").await?;
-    world.grant("web", &identity).await?;
+    let identity = world.workload("web").await?;
     let _operator = world.operator().await?;
     world.bind("web", "web", &identity).await?;
     world.ready("web").await?;

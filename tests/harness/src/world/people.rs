@@ -16,6 +16,14 @@ impl World {
         self.azure.create_identity(RESOURCE_GROUP, name)
     }
 
+    /// Makes an identity and a ServiceAccount of one name, and grants the one to the other.
+    pub async fn workload(&self, name: &str) -> Result<Identity> {
+        let identity = self.identity(name);
+        self.service_account(name).await?;
+        self.grant(name, &identity).await?;
+        Ok(identity)
+    }
+
     /// Makes a ServiceAccount in this namespace.
     pub async fn service_account(&self, name: &str) -> Result<ServiceAccount> {
         let account = ServiceAccount {
