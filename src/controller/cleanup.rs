@@ -12,10 +12,11 @@ use super::context::{Context, id};
 use super::error::Error;
 use super::{annotate, events, revoke, status};
 use crate::api::{
-    DeletionPolicy, Disposition, RELEASE_ANNOTATION, Reason, ServiceAccountOrigin, WorkloadIdentityBinding,
+    CredentialOrigin, DeletionPolicy, Disposition, RELEASE_ANNOTATION, Reason, ServiceAccountOrigin,
+    Superseded, WorkloadIdentityBinding,
 };
 use crate::azure::AzureError;
-use crate::domain::{Desired, Outcome, Verdict, conditions, ownership};
+use crate::domain::{Desired, Fault, Outcome, Verdict, conditions, ownership};
 
 /// Takes back what the binding stands for. When this returns, the finalizer goes.
 ///
@@ -116,7 +117,7 @@ async fn take_back(context: &Context, binding: &WorkloadIdentityBinding) -> Resu
     // One that was refused and remembers nothing never had anything: Azure is not asked for it.
     let refused = conditions::ready_reason(&memory) == Some(Reason::NotAuthorized.as_str());
     if !(refused && remembered.is_empty()) {
-        take_back_what_the_spec_names(context, binding).await?;
+        take_back_what_the_spec_names(context, binding, &remembered).await?;
     }
     for remembered in remembered {
         revoke::one(context, binding, &remembered)
@@ -129,12 +130,10 @@ async fn take_back(context: &Context, binding: &WorkloadIdentityBinding) -> Resu
 }
 
 /// A status can get lost or be forged; the spec still names what we would have made.
-///
-/// What stands in the way for good is no obstacle here: a binding that never worked out, for a
-/// subscription that does not exist, must be deletable.
 async fn take_back_what_the_spec_names(
     context: &Context,
     binding: &WorkloadIdentityBinding,
+    remembered: &[Superseded],
 ) -> Result<(), Obstacle> {
     let namespace = binding.namespace().unwrap_or_default();
     let desired = Desired::new(
@@ -144,10 +143,25 @@ async fn take_back_what_the_spec_names(
         &context.issuer(),
     );
     let Ok(desired) = desired else { return Ok(()) };
-    match revoke::desired(context, binding, &desired).await {
-        Err(error) if error.fault.reason().disposition() == Disposition::RetrySoon => Err(obstacle(&error)),
-        Err(_) | Ok(()) => Ok(()),
+    let made = ownership::record(&desired.credential, CredentialOrigin::Created);
+    if remembered
+        .iter()
+        .any(|r| r.credential == made && ownership::is_on(r, &desired.identity))
+    {
+        return Ok(());
     }
+    let Err(error) = revoke::desired(context, binding, &desired).await else {
+        return Ok(());
+    };
+    // Every write is put on record first. A status that has conditions and remembers nothing says
+    // that nothing was made: a binding that never worked out must be deletable.
+    let conditions = binding.status.as_ref().is_some_and(|s| !s.conditions.is_empty());
+    let never_worked_out = conditions && remembered.is_empty();
+    let passes = error.fault.reason().disposition() == Disposition::RetrySoon;
+    if passes || !(never_worked_out || error.fault == Fault::SubscriptionNotFound) {
+        return Err(obstacle(&error));
+    }
+    Ok(())
 }
 
 fn obstacle(error: &AzureError) -> Obstacle {

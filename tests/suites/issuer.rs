@@ -102,7 +102,7 @@ async fn a_restarted_api_server_changes_nothing() -> Result<()> {
     let _operator = world.operator_with(&["--issuer-refresh-interval=200ms"]).await?;
     world.bind("web", "web", &identity).await?;
     world.ready("web").await?;
-    let writes = world.kubernetes_writes()?.len();
+    let writes = world.kubernetes_writes_after(2).await?.len();
 
     let cluster = Arc::get_mut(&mut world.cluster).context("the cluster is shared")?;
     cluster.control_plane.kill_api_server().await;
@@ -116,7 +116,8 @@ async fn a_restarted_api_server_changes_nothing() -> Result<()> {
     world.assert_accepted("web", &identity.client_id).await?;
     assert_eq!(world.azure.count(Operation::PutCredential), 2);
     let of_web = world
-        .kubernetes_writes()?
+        .kubernetes_writes_after(4)
+        .await?
         .split_off(writes)
         .into_iter()
         .filter(|w| w.name == "web")

@@ -88,7 +88,7 @@ async fn a_new_binding_costs_three_calls_and_four_writes(world: World) -> Result
             Operation::PutCredential
         ]
     );
-    let writes = world.kubernetes_writes()?;
+    let writes = world.kubernetes_writes_after(2).await?;
     ensure!(writes.len() <= 4, "more than four writes: {writes:#?}");
     ensure!(
         writes.iter().all(|w| w.status < 300),

@@ -149,6 +149,20 @@ impl World {
         Ok(())
     }
 
+    /// The same, once the log, which has a moment's delay, holds so many writes of a status.
+    pub async fn kubernetes_writes_after(&self, statuses: usize) -> Result<Vec<Write>> {
+        let written = || {
+            let writes = self.kubernetes_writes().unwrap_or_default();
+            writes
+                .iter()
+                .filter(|w| w.resource == "workloadidentitybindings/status")
+                .count()
+        };
+        self.until("the audit log is complete", || written() >= statuses)
+            .await?;
+        self.kubernetes_writes()
+    }
+
     /// The operator's writes to objects of this namespace, from the API server's audit log.
     pub fn kubernetes_writes(&self) -> Result<Vec<Write>> {
         self.cluster.writes(&self.namespace)
