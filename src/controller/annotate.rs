@@ -12,7 +12,7 @@ use super::service_account::{self, Refused};
 use crate::api::{Reason, ServiceAccountOrigin, ServiceAccountStatus, WorkloadIdentityBinding};
 use crate::azure::Identity;
 use crate::domain::annotations::{self, Annotations};
-use crate::domain::{Desired, Verdict};
+use crate::domain::{Desired, IdentityId, Verdict};
 
 type Account = Arc<PartialObjectMeta<ServiceAccount>>;
 
@@ -68,6 +68,7 @@ pub(super) async fn service_account(
                     &binding.uid().unwrap_or_default(),
                     namespace,
                     &account.name,
+                    None,
                 );
             let present = service_account::present(&found.metadata);
             if !idle && present.needs_apply(&wanted) {
@@ -115,6 +116,7 @@ pub(super) async fn service_account(
             &binding.uid().unwrap_or_default(),
             namespace,
             &earlier.name,
+            None,
         )
         .await?;
     }
@@ -137,10 +139,11 @@ pub(super) async fn service_account(
 }
 
 /// Takes our annotations back from the ServiceAccount that the binding names, and from the one that
-/// its status remembers.
+/// its status remembers. `revoked` is an identity that no binding may use any more.
 pub(super) async fn withdraw_all(
     context: &Context,
     binding: &WorkloadIdentityBinding,
+    revoked: Option<&IdentityId>,
 ) -> Result<(), Refused> {
     let remembered = binding.status.as_ref().and_then(|s| s.service_account.as_ref());
     let names = remembered
@@ -152,15 +155,21 @@ pub(super) async fn withdraw_all(
         binding.namespace().unwrap_or_default(),
     );
     for name in names.collect::<std::collections::BTreeSet<_>>() {
-        withdraw(context, &uid, &namespace, name).await?;
+        withdraw(context, &uid, &namespace, name, revoked).await?;
     }
     Ok(())
 }
 
 /// Takes our annotations back from a ServiceAccount, unless another binding still puts them there.
 /// One that is gone needs nothing.
-async fn withdraw(context: &Context, uid: &str, namespace: &str, name: &str) -> Result<(), Refused> {
-    if context.index.annotated_by_another(uid, namespace, name) {
+async fn withdraw(
+    context: &Context,
+    uid: &str,
+    namespace: &str,
+    name: &str,
+    revoked: Option<&IdentityId>,
+) -> Result<(), Refused> {
+    if context.index.annotated_by_another(uid, namespace, name, revoked) {
         return Ok(());
     }
     let Some(found) = find(context, namespace, name) else {

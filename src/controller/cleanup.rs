@@ -120,11 +120,11 @@ async fn take_back(context: &Context, binding: &WorkloadIdentityBinding) -> Resu
         take_back_what_the_spec_names(context, binding, &remembered).await?;
     }
     for remembered in remembered {
-        revoke::one(context, binding, &remembered)
+        revoke::unless_shared(context, binding, &remembered)
             .await
             .map_err(|error| obstacle(&error))?;
     }
-    annotate::withdraw_all(context, binding)
+    annotate::withdraw_all(context, binding, None)
         .await
         .map_err(|refused| (Verdict::no(refused.reason, refused.message), None))
 }

@@ -23,12 +23,7 @@ pub(super) async fn run(context: &Context, binding: &mut WorkloadIdentityBinding
     let issuer = context.issuer();
     let desired = match Desired::new(&namespace, &binding.spec, &context.parts.defaults, &issuer) {
         Ok(desired) => desired,
-        Err(invalid) => {
-            return Ok(remembering(
-                &memory,
-                conditions::whole(Reason::InvalidSpec, invalid.to_string()),
-            ));
-        }
+        Err(invalid) => return Ok(not_understood(context, binding, &memory, invalid.to_string()).await),
     };
 
     // Authorization comes first: without it Azure is not even asked, so that nobody learns from a
@@ -50,7 +45,7 @@ pub(super) async fn run(context: &Context, binding: &mut WorkloadIdentityBinding
         }
         Ok(Decision::Denied) => {
             outcome.authorized = Verdict::no(Reason::NotAuthorized, desired.grant().how_to_grant());
-            return Ok(revoke::all(context, binding, outcome).await);
+            return Ok(revoke::all(context, binding, &desired.identity, outcome).await);
         }
         Err(error) => {
             let message = format!(
@@ -61,7 +56,9 @@ pub(super) async fn run(context: &Context, binding: &mut WorkloadIdentityBinding
             return Ok(outcome);
         }
     }
-    let superseded = match revoke::of_earlier_pairs(context, binding, &desired, &mut outcome).await {
+    let earlier = ownership::superseded(&memory, &desired);
+    let granted = Some(desired.grant());
+    let superseded = match revoke::earlier(context, binding, earlier, granted, &mut outcome).await {
         Ok(superseded) => superseded,
         Err(failed) => {
             outcome.overall = Some(failed);
@@ -105,6 +102,21 @@ pub(super) async fn run(context: &Context, binding: &mut WorkloadIdentityBinding
         outcome.credential_synced = failed;
     }
     Ok(outcome)
+}
+
+/// The spec cannot be understood. What an earlier one made stands, for as long as it is granted.
+async fn not_understood(
+    context: &Context,
+    binding: &WorkloadIdentityBinding,
+    memory: &WorkloadIdentityBindingStatus,
+    message: String,
+) -> Outcome {
+    let mut outcome = remembering(memory, conditions::whole(Reason::InvalidSpec, message));
+    let made = ownership::remembered(memory);
+    if let Err(failed) = revoke::earlier(context, binding, made, None, &mut outcome).await {
+        outcome.overall = Some(failed);
+    }
+    outcome
 }
 
 /// Starts from what is remembered, so that no outcome loses what is to be cleaned up.

@@ -135,11 +135,18 @@ impl Index {
             .map(|(name, _)| name)
     }
 
-    /// Whether another live binding annotates this ServiceAccount.
-    pub fn annotated_by_another(&self, uid: &str, namespace: &str, service_account: &str) -> bool {
+    /// Whether another live binding annotates this ServiceAccount, with an identity other than
+    /// `revoked`.
+    pub fn annotated_by_another(
+        &self,
+        uid: &str,
+        namespace: &str,
+        service_account: &str,
+        revoked: Option<&IdentityId>,
+    ) -> bool {
         self.others(uid, namespace, service_account)
             .iter()
-            .any(|(_, other)| other.annotate)
+            .any(|(_, other)| other.annotate && (revoked.is_none() || other.identity.as_ref() != revoked))
     }
 
     fn others(&self, uid: &str, namespace: &str, service_account: &str) -> Vec<(String, Facts)> {

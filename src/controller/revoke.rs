@@ -26,8 +26,21 @@ pub(super) fn is_shared(context: &Context, uid: &str, superseded: &Superseded) -
     context.index.shared(uid, namespace, account, &identity)
 }
 
-/// Deletes one remembered credential, if it is there, ours, and wanted by no other binding.
-pub(super) async fn one(
+/// Deletes one remembered credential, if it is there and ours, unless another binding wants it.
+pub(super) async fn unless_shared(
+    context: &Context,
+    binding: &WorkloadIdentityBinding,
+    superseded: &Superseded,
+) -> Result<(), AzureError> {
+    if is_shared(context, &binding.uid().unwrap_or_default(), superseded) {
+        return Ok(());
+    }
+    one(context, binding, superseded).await
+}
+
+/// Deletes one remembered credential, if it is there and ours. Where the grant is gone it does not
+/// matter who else wants it: the same pair is refused to every binding.
+async fn one(
     context: &Context,
     binding: &WorkloadIdentityBinding,
     superseded: &Superseded,
@@ -36,9 +49,7 @@ pub(super) async fn one(
     let Ok(identity) = superseded.resource_id.parse::<IdentityId>() else {
         return Ok(());
     };
-    if superseded.credential.origin == CredentialOrigin::Adopted
-        || is_shared(context, &binding.uid().unwrap_or_default(), superseded)
-    {
+    if superseded.credential.origin == CredentialOrigin::Adopted {
         return Ok(());
     }
     let namespace = binding.namespace().unwrap_or_default();
@@ -100,6 +111,7 @@ async fn delete(
 pub(super) async fn all(
     context: &Context,
     binding: &WorkloadIdentityBinding,
+    identity: &IdentityId,
     mut outcome: Outcome,
 ) -> Outcome {
     let status = binding.status.clone().unwrap_or_default();
@@ -115,7 +127,7 @@ pub(super) async fn all(
             kept.push(superseded);
         }
     }
-    if let Err(refused) = annotate::withdraw_all(context, binding).await {
+    if let Err(refused) = annotate::withdraw_all(context, binding, Some(identity)).await {
         failure = Some(Verdict::no(refused.reason, refused.message));
     }
     outcome.superseded = kept;
@@ -128,18 +140,18 @@ pub(super) async fn all(
     outcome
 }
 
-/// What an earlier spec or issuer left and that still stands. Pairs of identity and ServiceAccount
-/// that are no longer granted go at once, whether or not the new pair works out.
-pub(super) async fn of_earlier_pairs(
+/// Takes back at once, whether or not the spec works out, what an earlier one made and that is no
+/// longer granted. Returns what is left. `granted` is a pair that is known to be granted.
+pub(super) async fn earlier(
     context: &Context,
     binding: &WorkloadIdentityBinding,
-    desired: &Desired,
+    made: Vec<Superseded>,
+    granted: Option<grant::Request>,
     outcome: &mut Outcome,
 ) -> Result<Vec<Superseded>, Verdict> {
-    let status = binding.status.clone().unwrap_or_default();
     let mut standing = Vec::new();
-    for superseded in ownership::superseded(&status, desired) {
-        if !is_revoked(context, &superseded, Some(&desired.grant())).await {
+    for superseded in made {
+        if !is_revoked(context, &superseded, granted.as_ref()).await {
             standing.push(superseded);
             continue;
         }
@@ -149,6 +161,10 @@ pub(super) async fn of_earlier_pairs(
         outcome.superseded.retain(|s| *s != superseded);
         if outcome.credential.as_ref() == Some(&superseded.credential) {
             outcome.credential = None;
+            let identity = superseded.resource_id.parse().ok();
+            annotate::withdraw_all(context, binding, identity.as_ref())
+                .await
+                .map_err(|refused| Verdict::no(refused.reason, refused.message))?;
         }
     }
     Ok(standing)
@@ -191,7 +207,7 @@ pub(super) async fn superseded(
     outcome: &mut Outcome,
 ) -> Result<(), Verdict> {
     while let Some(old) = outcome.superseded.first() {
-        if let Err(error) = one(context, binding, old).await {
+        if let Err(error) = unless_shared(context, binding, old).await {
             outcome.wait = error.retry_after;
             return Err(old_stands(&error));
         }

@@ -23,6 +23,8 @@ trials![
     shared a_role_binding_of_the_tenant_is_no_grant,
     shared a_grant_to_everybody_is_no_grant,
     shared a_grant_to_the_namespaces_service_accounts_is_one,
+    shared an_invalid_spec_does_not_keep_what_was_revoked,
+    shared two_bindings_of_one_pair_do_not_keep_what_was_revoked,
     shared retain_does_not_keep_what_was_revoked,
     shared an_earlier_pair_loses_its_trust_with_its_grant,
     shared authorization_none_asks_nobody,
@@ -122,6 +124,50 @@ async fn suspending_does_not_keep_what_was_revoked(world: World) -> Result<()> {
     world
         .assert_refused("web", &identity.client_id, NO_CREDENTIAL)
         .await
+}
+
+async fn an_invalid_spec_does_not_keep_what_was_revoked(world: World) -> Result<()> {
+    let identity = world.workload("web").await?;
+    let _operator = world.operator_with(&["--slow-retry-interval=1h"]).await?;
+    world.bind("web", "web", &identity).await?;
+    world.ready("web").await?;
+    // The operator has no default for what is missing now. Until it is mended, all stays.
+    let unfinished = json!({ "spec": { "identity": { "resourceId": null, "name": "web" } } });
+    world.change("web", unfinished).await?;
+    world.not_ready("web", "InvalidSpec").await?;
+    world.assert_accepted("web", &identity.client_id).await?;
+
+    world.revoke("web", &identity).await?;
+    world
+        .wait("web", "without a credential", |b| {
+            b.status.as_ref().is_some_and(|s| s.credential.is_none())
+        })
+        .await?;
+    world
+        .assert_refused("web", &identity.client_id, NO_CREDENTIAL)
+        .await?;
+    let client_id = "azure.workload.identity/client-id";
+    assert_eq!(world.annotation("web", client_id).await?, None);
+    Ok(())
+}
+
+async fn two_bindings_of_one_pair_do_not_keep_what_was_revoked(world: World) -> Result<()> {
+    let identity = world.workload("web").await?;
+    let _operator = world.operator().await?;
+    for name in ["one", "two"] {
+        world.bind(name, "web", &identity).await?;
+        world.ready(name).await?;
+    }
+    world.revoke("web", &identity).await?;
+    for name in ["one", "two"] {
+        world.not_ready(name, "NotAuthorized").await?;
+    }
+    world
+        .assert_refused("web", &identity.client_id, NO_CREDENTIAL)
+        .await?;
+    let client_id = "azure.workload.identity/client-id";
+    assert_eq!(world.annotation("web", client_id).await?, None);
+    Ok(())
 }
 
 async fn retain_does_not_keep_what_was_revoked(world: World) -> Result<()> {
