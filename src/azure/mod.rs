@@ -1,7 +1,7 @@
 //! Azure, as far as the operator knows it. The only place that names `azure_*` and `reqwest`.
 //!
 //! The rest of the crate sees the trait [`ManagedIdentities`] in types of its own, the classified
-//! [`AzureError`], and the [`lane`] that shares reads and orders writes per identity. Leaving
+//! [`AzureError`], and the [`Lane`] that shares reads and orders writes per identity. Leaving
 //! `azure_mgmt_msi` is a matter of another implementation of the trait.
 
 mod arm;

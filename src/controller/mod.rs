@@ -1,8 +1,8 @@
 //! The controller: watches bindings, ServiceAccounts and grants, and keeps Azure in step.
 //!
 //! One direction, and each step a file:
-//! `watch` → desired (pure) → [`authorize`] → observe (lane) → plan (pure) → act (lane) → outcome
-//! (pure) → [`status`], [`events`], requeue.
+//! `watch` → desired (pure) → `authorize` → observe (lane) → plan (pure) → act (lane) → outcome
+//! (pure) → `status`, `events`, requeue.
 
 mod annotate;
 mod authorize;
