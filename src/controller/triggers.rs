@@ -25,8 +25,9 @@ use super::index::Guarded;
 use super::{reconcile, service_account};
 use crate::domain::text;
 
-/// Changes of one object within this time are one visit.
-const DEBOUNCE: Duration = Duration::from_millis(100);
+/// Changes of one object within this time are one visit. A new binding pays it twice: the finalizer
+/// is a visit of its own.
+const DEBOUNCE: Duration = Duration::from_millis(50);
 
 /// Changes of grants within this time are one round: a chart brings many roles at once.
 const GRANT_DEBOUNCE: Duration = Duration::from_millis(500);
