@@ -45,7 +45,7 @@ pub(super) async fn run(context: &Context, binding: &mut WorkloadIdentityBinding
         }
         Ok(Decision::Denied) => {
             outcome.authorized = Verdict::no(Reason::NotAuthorized, desired.grant().how_to_grant());
-            return Ok(revoke::all(context, binding, &desired.identity, outcome).await);
+            return Ok(revoke::denied(context, binding, &desired, outcome).await);
         }
         Err(error) => {
             let message = format!(
@@ -57,8 +57,11 @@ pub(super) async fn run(context: &Context, binding: &mut WorkloadIdentityBinding
         }
     }
     let earlier = ownership::superseded(&memory, &desired);
-    let granted = Some(desired.grant());
-    let superseded = match revoke::earlier(context, binding, earlier, granted, &mut outcome).await {
+    let asked = revoke::Asked {
+        request: desired.grant(),
+        denied: false,
+    };
+    let superseded = match revoke::earlier(context, binding, earlier, Some(asked), &mut outcome).await {
         Ok(superseded) => superseded,
         Err(failed) => {
             outcome.overall = Some(failed);

@@ -106,58 +106,60 @@ async fn delete(
     }
 }
 
-/// The grant is gone: everything that stands is taken back, suspended or not. Otherwise whoever
-/// may edit the binding could keep what an administrator has revoked.
-pub(super) async fn all(
+/// The answer for the pair that the spec asks for: it is not asked a second time in one visit.
+pub(super) struct Asked {
+    pub request: grant::Request,
+    pub denied: bool,
+}
+
+/// The pair that the spec asks for is not granted. It is taken back, suspended or not: otherwise
+/// whoever may edit the binding could keep what an administrator has revoked. A pair of an earlier
+/// spec stands for as long as it is granted itself.
+pub(super) async fn denied(
     context: &Context,
     binding: &WorkloadIdentityBinding,
-    identity: &IdentityId,
+    desired: &Desired,
     mut outcome: Outcome,
 ) -> Outcome {
-    let status = binding.status.clone().unwrap_or_default();
-    let mut kept = Vec::new();
-    let mut failure = None;
-    for superseded in ownership::remembered(&status) {
-        if let Err(error) = one(context, binding, &superseded).await {
-            outcome.wait = outcome.wait.max(error.retry_after);
-            failure = Some(Verdict::no(
-                error.fault.reason(),
-                format!("the grant is gone, but the operator {error}"),
-            ));
-            kept.push(superseded);
+    let made = ownership::remembered(&binding.status.clone().unwrap_or_default());
+    let asked = Asked {
+        request: desired.grant(),
+        denied: true,
+    };
+    if let Err(failed) = earlier(context, binding, made, Some(asked), &mut outcome).await {
+        outcome.overall = Some(failed);
+        return outcome;
+    }
+    if outcome.credential.is_none() {
+        outcome.identity = None;
+        match annotate::withdraw_all(context, binding, Some(&desired.identity)).await {
+            Ok(()) => outcome.service_account = None,
+            Err(refused) => outcome.overall = Some(Verdict::no(refused.reason, refused.message)),
         }
     }
-    if let Err(refused) = annotate::withdraw_all(context, binding, Some(identity)).await {
-        failure = Some(Verdict::no(refused.reason, refused.message));
-    }
-    outcome.superseded = kept;
-    outcome.credential = None;
-    outcome.identity = None;
-    if failure.is_none() {
-        outcome.service_account = None;
-    }
-    outcome.overall = failure;
     outcome
 }
 
-/// Takes back at once, whether or not the spec works out, what an earlier one made and that is no
-/// longer granted. Returns what is left. `granted` is a pair that is known to be granted.
+/// Takes back at once, whether or not the spec works out, what the binding has made and that is no
+/// longer granted. Returns what is left.
 pub(super) async fn earlier(
     context: &Context,
     binding: &WorkloadIdentityBinding,
     made: Vec<Superseded>,
-    granted: Option<grant::Request>,
+    asked: Option<Asked>,
     outcome: &mut Outcome,
 ) -> Result<Vec<Superseded>, Verdict> {
     let mut standing = Vec::new();
     for superseded in made {
-        if !is_revoked(context, &superseded, granted.as_ref()).await {
+        if !is_revoked(context, &superseded, asked.as_ref()).await {
             standing.push(superseded);
             continue;
         }
-        one(context, binding, &superseded)
-            .await
-            .map_err(|error| old_stands(&error))?;
+        one(context, binding, &superseded).await.map_err(|error| {
+            outcome.wait = error.retry_after;
+            let message = format!("the grant is gone, but the operator {error}");
+            Verdict::no(error.fault.reason(), message)
+        })?;
         outcome.superseded.retain(|s| *s != superseded);
         if outcome.credential.as_ref() == Some(&superseded.credential) {
             outcome.credential = None;
@@ -181,7 +183,7 @@ pub(super) async fn any_revoked(context: &Context, binding: &WorkloadIdentityBin
 }
 
 /// A check that fails is no denial.
-async fn is_revoked(context: &Context, superseded: &Superseded, granted: Option<&grant::Request>) -> bool {
+async fn is_revoked(context: &Context, superseded: &Superseded, asked: Option<&Asked>) -> bool {
     let tuple = ownership::tuple_of(&superseded.credential);
     let (Some((namespace, account)), Ok(identity)) =
         (tuple.service_account(), superseded.resource_id.parse())
@@ -193,11 +195,11 @@ async fn is_revoked(context: &Context, superseded: &Superseded, granted: Option<
         service_account: account.to_owned(),
         identity,
     };
-    Some(&request) != granted
-        && matches!(
-            authorize::check(&context.parts.client, context.parts.authorization, &request).await,
-            Ok(Decision::Denied)
-        )
+    if let Some(asked) = asked.filter(|asked| asked.request == request) {
+        return asked.denied;
+    }
+    let decision = authorize::check(&context.parts.client, context.parts.authorization, &request).await;
+    matches!(decision, Ok(Decision::Denied))
 }
 
 /// Removes what an earlier spec or issuer left on other identities, now that the new trust stands.

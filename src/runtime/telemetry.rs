@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn libraries_that_carry_tokens_stay_quiet_whatever_is_asked_for() {
         let text = logged("trace,azure_core=trace", || {
-            tracing::debug!(target: "azure_core::policies::transport", "Bearer secret");
+            tracing::debug!(target: "azure_core", "Bearer secret");
             tracing::trace!(target: "hyper::proto", "Bearer secret");
             tracing::trace!(target: "workload_identity_binding", "ours");
         });

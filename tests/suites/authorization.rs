@@ -25,6 +25,7 @@ trials![
     shared a_grant_to_the_namespaces_service_accounts_is_one,
     shared an_invalid_spec_does_not_keep_what_was_revoked,
     shared two_bindings_of_one_pair_do_not_keep_what_was_revoked,
+    shared a_change_that_is_denied_leaves_the_granted_pair_alone,
     shared retain_does_not_keep_what_was_revoked,
     shared an_earlier_pair_loses_its_trust_with_its_grant,
     shared authorization_none_asks_nobody,
@@ -149,6 +150,28 @@ async fn an_invalid_spec_does_not_keep_what_was_revoked(world: World) -> Result<
     let client_id = "azure.workload.identity/client-id";
     assert_eq!(world.annotation("web", client_id).await?, None);
     Ok(())
+}
+
+async fn a_change_that_is_denied_leaves_the_granted_pair_alone(world: World) -> Result<()> {
+    let (first, second) = (world.workload("web").await?, world.identity("second"));
+    let _operator = world.operator().await?;
+    world.bind("web", "web", &first).await?;
+    world.ready("web").await?;
+
+    let change = json!({ "spec": { "identity": { "resourceId": second.resource_id } } });
+    world.change("web", change).await?;
+    world.not_ready("web", "NotAuthorized").await?;
+    world.assert_accepted("web", &first.client_id).await?;
+    let client_id = "azure.workload.identity/client-id";
+    assert_eq!(
+        world.annotation("web", client_id).await?.as_ref(),
+        Some(&first.client_id)
+    );
+
+    world.grant("web", &second).await?;
+    world.ready("web").await?;
+    world.assert_accepted("web", &second.client_id).await?;
+    world.assert_refused("web", &first.client_id, NO_CREDENTIAL).await
 }
 
 async fn two_bindings_of_one_pair_do_not_keep_what_was_revoked(world: World) -> Result<()> {
