@@ -15,7 +15,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::api::WorkloadIdentityBinding;
-use crate::azure::{Arm, AzureSettings, CredentialSettings, Endpoints, LaneSettings, Lanes, SetupError};
+use crate::azure::{
+    Arm, AzureSettings, CredentialSettings, Endpoints, LaneSettings, Lanes, Pace, SetupError,
+};
 use crate::cli::RunArgs;
 use crate::controller::{self, Parts, SystemClock, ThreadJitter};
 use crate::domain::backoff::Intervals;
@@ -113,7 +115,8 @@ impl App {
         );
         let kubernetes = client::connect(kubeconfig, context).await;
         let (kubernetes, server) = kubernetes.map_err(|e| Failure::Kubernetes(e.to_string()))?;
-        let azure = Arc::new(Arm::new(&azure_settings(&args)?, observer.clone())?);
+        let pace = Arc::new(Pace::new(shutdown.clone()));
+        let azure = Arc::new(Arm::new(&azure_settings(&args)?, pace.clone(), observer.clone())?);
 
         let work = async {
             let source = issuer_source(&args);
@@ -129,7 +132,7 @@ impl App {
             let (publish, known) = watch::channel(issuer);
             let every = args.kubernetes.issuer_refresh_interval;
             let following = issuer::follow(source, kubernetes.clone(), every, publish);
-            let lanes = Lanes::new(azure, lane_settings(&args));
+            let lanes = Lanes::new(azure, pace, lane_settings(&args), Arc::new(ThreadJitter));
             let gate = readiness.clone();
             let parts = parts(&args, kubernetes.clone(), lanes, known, observer);
             let controller = controller::run(parts, shutdown.clone(), move || {
@@ -283,10 +286,13 @@ fn azure_settings(args: &RunArgs) -> Result<AzureSettings, SetupError> {
 }
 
 fn lane_settings(args: &RunArgs) -> LaneSettings {
+    let bindings = &args.bindings;
+    let defaults = LaneSettings::default();
     LaneSettings {
-        grace: args.bindings.read_after_write_grace,
-        idle: args.bindings.drift_interval * 3,
-        ..LaneSettings::default()
+        grace: bindings.read_after_write_grace,
+        idle: bindings.drift_interval * 3,
+        share_failure: defaults.share_failure.min(bindings.max_retry_interval / 60),
+        longest_rest: bindings.max_retry_interval,
     }
 }
 

@@ -8,4 +8,5 @@ pub mod azure;
 pub mod cli;
 pub mod controller;
 pub mod domain;
+pub mod fairness;
 pub mod runtime;

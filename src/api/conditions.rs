@@ -65,6 +65,8 @@ pub enum Reason {
     AzureAccessDenied,
     /// The operator could not log in to Azure.
     AzureLoginFailed,
+    /// Waits its turn: the operator asks Azure no more often than Azure allows.
+    Queued,
     /// Azure asks to slow down.
     AzureThrottled,
     /// Azure did not answer, or answered with a server error.
@@ -131,7 +133,7 @@ impl Reason {
             | Self::Annotated
             | Self::NotRequested
             | Self::Suspended => Done,
-            Self::Pending | Self::Progressing | Self::Deleting => Working,
+            Self::Pending | Self::Progressing | Self::Queued | Self::Deleting => Working,
             Self::AuthorizationCheckFailed
             | Self::IdentityNotReady
             | Self::AzureThrottled

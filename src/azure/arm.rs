@@ -12,7 +12,7 @@ use legacy::error::ErrorKind;
 
 use super::transport::{Refusal, Transport};
 use super::{
-    AzureError, AzureSettings, Identity, ManagedIdentities, Observer, Operation, SetupError, classify,
+    AzureError, AzureSettings, Identity, ManagedIdentities, Observer, Operation, Pace, SetupError, classify,
     credentials, http,
 };
 use crate::domain::{Credential, Fault, IdentityId, Tuple, text};
@@ -57,7 +57,11 @@ impl Arm {
     ///
     /// # Errors
     /// Names the setting or the file that is missing or wrong.
-    pub fn new(settings: &AzureSettings, observer: Arc<dyn Observer>) -> Result<Self, SetupError> {
+    pub fn new(
+        settings: &AzureSettings,
+        pace: Arc<Pace>,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Self, SetupError> {
         let http = http::client(settings.ca_bundle.as_deref(), settings.timeout)?;
         let login = credentials::login(&settings.credential, &settings.endpoints, http.clone())?;
         let endpoint = settings.endpoints.resource_manager.clone();
@@ -65,6 +69,7 @@ impl Arm {
         let transport = Transport {
             client: http,
             endpoint: endpoint.clone(),
+            pace,
         };
         let client = Client::builder(Arc::new(Login(login.clone())))
             .endpoint(endpoint)

@@ -27,6 +27,11 @@ impl Operation {
         self.into()
     }
 
+    /// Whether it changes credentials: Azure takes one such call at a time on an identity.
+    pub fn is_write(self) -> bool {
+        matches!(self, Self::PutCredential | Self::DeleteCredential)
+    }
+
     fn attempted(self) -> &'static str {
         match self {
             Self::GetToken => "log in to Azure",
@@ -62,7 +67,14 @@ pub struct AzureError {
 
 impl fmt::Display for AzureError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot {}: ", self.operation.attempted())?;
+        let attempted = self.operation.attempted();
+        if self.fault == Fault::Queued {
+            return write!(
+                f,
+                "waits its turn to {attempted}: Azure is asked no more often than it allows"
+            );
+        }
+        write!(f, "cannot {attempted}: ")?;
         match self.fault {
             // Azure's own text names a number of seconds, which differs from call to call.
             Fault::Throttled => f.write_str("Azure asks to slow down"),

@@ -1,19 +1,27 @@
-//! One lane per identity: shared reads, one writer.
+//! One lane per identity: shared reads, one writer, at Azure's pace.
 //!
 //! Azure refuses two credential writes on one identity at the same time, and its limits are counted
-//! per identity. So every access to an identity goes through its lane: readers share one answer,
-//! writers queue in the order in which they came, and a write goes out only when the lane's view
-//! says that something differs.
+//! per identity, subscription and tenant. So every access to an identity goes through its lane:
+//! readers share one answer; writers take turns, removals first and fairly between namespaces, each
+//! planning on what the one before has left; and a call goes out only when the lane's view says
+//! that it is needed and the pace allows it.
+
+mod view;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{AzureError, Identity, ManagedIdentities};
-use crate::domain::plan::{self, Plan, Step};
+use self::view::{Freshness, View};
+use super::pace::{Busy, IdentityPace, Pace};
+use super::{AzureError, Identity, ManagedIdentities, Operation};
+use crate::domain::backoff::Jitter;
+use crate::domain::plan::{Plan, Step};
 use crate::domain::{Credential, Fault, IdentityId};
+use crate::fairness::{Party, Turns};
 
 /// How a lane treats what it has read and written.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +33,9 @@ pub struct LaneSettings {
     pub share_failure: Duration,
     /// After how long without use a lane is forgotten.
     pub idle: Duration,
+    /// Longest rest of the writer after another client was writing at the same moment. The first
+    /// rest is up to a 60th of it.
+    pub longest_rest: Duration,
 }
 
 impl Default for LaneSettings {
@@ -33,6 +44,7 @@ impl Default for LaneSettings {
             grace: Duration::from_mins(2),
             share_failure: Duration::from_secs(1),
             idle: Duration::from_hours(1),
+            longest_rest: Duration::from_mins(1),
         }
     }
 }
@@ -50,40 +62,45 @@ pub struct Snapshot {
 
 /// All lanes.
 pub struct Lanes {
+    common: Arc<Common>,
+    lanes: Mutex<HashMap<String, (Instant, Arc<Lane>)>>,
+}
+
+struct Common {
     azure: Arc<dyn ManagedIdentities>,
     settings: LaneSettings,
-    lanes: Mutex<HashMap<String, (Instant, Arc<Lane>)>>,
+    pace: Arc<Pace>,
+    jitter: Arc<dyn Jitter>,
 }
 
 /// The lane of one identity.
 pub struct Lane {
     id: IdentityId,
-    azure: Arc<dyn ManagedIdentities>,
-    settings: LaneSettings,
-    // Held across calls to Azure on purpose: this is the queue. It is fair, and a caller's
-    // deadline bounds the wait.
-    view: tokio::sync::Mutex<View>,
-}
-
-/// An answer of Azure, or its refusal, and when it came.
-type Answer<T> = Option<(Instant, Result<T, AzureError>)>;
-
-#[derive(Default)]
-struct View {
-    identity: Answer<Identity>,
-    credentials: Answer<Vec<Credential>>,
-    /// Our own writes, for as long as a list may not show them.
-    recent: Vec<(Instant, Step)>,
-    /// Azure asked to be left alone until then.
-    paused: Option<(Instant, AzureError)>,
+    common: Arc<Common>,
+    pace: IdentityPace,
+    view: Mutex<View>,
+    /// Held during a call: one at a time, and whoever waited finds its answer in the view.
+    calling: tokio::sync::Mutex<()>,
+    writer: Arc<Turns>,
+    /// Writes in a row that met another client's.
+    contended: AtomicU32,
 }
 
 impl Lanes {
     /// No lanes yet.
-    pub fn new(azure: Arc<dyn ManagedIdentities>, settings: LaneSettings) -> Self {
+    pub fn new(
+        azure: Arc<dyn ManagedIdentities>,
+        pace: Arc<Pace>,
+        settings: LaneSettings,
+        jitter: Arc<dyn Jitter>,
+    ) -> Self {
         Self {
-            azure,
-            settings,
+            common: Arc::new(Common {
+                azure,
+                settings,
+                pace,
+                jitter,
+            }),
             lanes: Mutex::default(),
         }
     }
@@ -93,43 +110,45 @@ impl Lanes {
         let now = Instant::now();
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         if !lanes.contains_key(id.key()) {
-            let idle = self.settings.idle;
+            let idle = self.common.settings.idle;
             lanes.retain(|_, (used, lane)| Arc::strong_count(lane) > 1 || now.duration_since(*used) < idle);
         }
-        let (used, lane) = lanes.entry(id.key().to_owned()).or_insert_with(|| {
-            let lane = Lane {
-                id: id.clone(),
-                azure: self.azure.clone(),
-                settings: self.settings,
-                view: tokio::sync::Mutex::default(),
-            };
-            (now, Arc::new(lane))
-        });
+        let (used, lane) = lanes
+            .entry(id.key().to_owned())
+            .or_insert_with(|| (now, Arc::new(Lane::new(id, self.common.clone()))));
         *used = now;
         lane.clone()
     }
 }
 
 impl Lane {
+    fn new(id: &IdentityId, common: Arc<Common>) -> Self {
+        Self {
+            id: id.clone(),
+            pace: IdentityPace::new(id.subscription(), common.pace.clone()),
+            common,
+            view: Mutex::default(),
+            calling: tokio::sync::Mutex::default(),
+            writer: Turns::new(1),
+            contended: AtomicU32::new(0),
+        }
+    }
+
     /// Identity and credentials, read at most `max_age` ago: one GET and one LIST, however many
     /// ask.
     ///
     /// # Errors
     /// The failure of either read. It is shared for a moment too, so that many bindings on a
-    /// missing identity make one call.
-    pub async fn snapshot(&self, max_age: Duration) -> Result<Snapshot, AzureError> {
-        let mut view = self.view.lock().await;
-        let identity = self.identity(&mut view, max_age).await?;
-        let credentials = self.credentials(&mut view, max_age).await?;
-        let age = |at: Option<Instant>| at.map(|at| at.elapsed()).unwrap_or_default();
-        let read = [
-            view.identity.as_ref().map(|(at, _)| *at),
-            view.credentials.as_ref().map(|(at, _)| *at),
-        ];
+    /// missing identity make one call. [`Fault::Queued`] when the pace leaves no room soon.
+    pub async fn snapshot(&self, max_age: Duration, party: Party<'_>) -> Result<Snapshot, AzureError> {
+        let fresh = self.fresh(max_age);
+        // In this order: an identity that was made anew holds none of what is known.
+        let identity = self.identity(fresh, party).await?;
+        let credentials = self.credentials(fresh, party).await?;
         Ok(Snapshot {
             identity,
             credentials,
-            age: read.into_iter().map(age).max().unwrap_or_default(),
+            age: self.view().age(),
         })
     }
 
@@ -138,138 +157,135 @@ impl Lane {
     ///
     /// # Errors
     /// The first call that fails. Earlier steps stand; planning again goes on from there.
+    /// [`Fault::Queued`] when the pace leaves no room soon.
     ///
     /// # Cancel safety
     /// Dropped during a write, the lane forgets what it knew and reads before it writes again.
     pub async fn act(
         &self,
         max_age: Duration,
+        party: Party<'_>,
         plan: impl FnOnce(&[Credential]) -> Plan + Send,
     ) -> Result<Plan, AzureError> {
-        let mut view = self.view.lock().await;
-        let mut held = self.credentials(&mut view, max_age).await?;
+        let write = Operation::PutCredential;
+        let ahead = self.writer.ahead_of(party);
+        self.pace
+            .check(write, ahead)
+            .map_err(|busy| queued(write, busy))?;
+        let _turn = self.writer.take(party).await;
+        let mut held = self.credentials(self.fresh(max_age), party).await?;
         let plan = plan(&held);
         for step in &plan.steps {
-            self.write(&mut view, &mut held, step).await?;
+            self.write(&mut held, step, party).await?;
         }
         Ok(plan)
     }
 
     async fn write(
         &self,
-        view: &mut View,
         held: &mut Vec<Credential>,
         step: &Step,
+        party: Party<'_>,
     ) -> Result<(), AzureError> {
-        view.check_pause()?;
-        let read_at = view.credentials.take();
+        let operation = match step {
+            Step::Put(_) => Operation::PutCredential,
+            Step::Delete(_) => Operation::DeleteCredential,
+        };
+        let grace = self.common.settings.grace;
+        self.pass(operation, party).await?;
+        let _calling = self.calling.lock().await;
+        let read_at = self.view().begin_write();
         let result = match step {
-            Step::Put(credential) => self.azure.put(&self.id, credential).await,
-            Step::Delete(name) => self.azure.delete(&self.id, name).await,
+            Step::Put(credential) => self.common.azure.put(&self.id, credential).await,
+            Step::Delete(name) => self.common.azure.delete(&self.id, name).await,
         };
-        match result {
-            Ok(()) => {
-                plan::apply(held, step);
-                let at = read_at.map_or_else(Instant::now, |(at, _)| at);
-                view.credentials = Some((at, Ok(held.clone())));
-                view.remember(step.clone(), self.settings.grace);
-                Ok(())
-            }
-            Err(error) => {
-                // What is known stays known, unless the answer says that it was wrong or open.
-                if !error.fault.leaves_write_open() {
-                    view.credentials = read_at;
-                }
-                view.note(&error);
-                Err(error)
-            }
-        }
+        self.learn(operation, result.as_ref().err());
+        self.view()
+            .end_write(step, held, read_at, result.as_ref().copied(), grace);
+        result
     }
 
-    async fn identity(&self, view: &mut View, max_age: Duration) -> Result<Identity, AzureError> {
-        if let Some(answer) = self.known(view.identity.as_ref(), max_age) {
+    async fn identity(&self, fresh: Freshness, party: Party<'_>) -> Result<Identity, AzureError> {
+        if let Some(answer) = self.view().identity(fresh) {
             return answer;
         }
-        view.check_pause()?;
-        let answer = self.azure.identity(&self.id).await;
-        let before = view.identity.as_ref().and_then(|(_, known)| known.as_ref().ok());
-        if answer
-            .as_ref()
-            .ok()
-            .is_some_and(|now| before.is_some_and(|before| before != now))
-        {
-            // Deleted and made again: it holds none of what the old one held.
-            view.credentials = None;
-            view.recent.clear();
-        }
-        if let Err(error) = &answer {
-            view.note(error);
-        }
-        view.identity = Some((Instant::now(), answer.clone()));
-        answer
-    }
-
-    async fn credentials(&self, view: &mut View, max_age: Duration) -> Result<Vec<Credential>, AzureError> {
-        if let Some(answer) = self.known(view.credentials.as_ref(), max_age) {
+        let operation = Operation::GetIdentity;
+        let _calling = self.calling.lock().await;
+        // Somebody else may have asked meanwhile.
+        if let Some(answer) = self.view().identity(fresh) {
             return answer;
         }
-        view.check_pause()?;
-        let mut answer = self.azure.credentials(&self.id).await;
-        match &mut answer {
-            Ok(found) => view.overlay(found, self.settings.grace),
-            Err(error) => view.note(error),
+        self.pass(operation, party).await?;
+        let answer = self.common.azure.identity(&self.id).await;
+        self.learn(operation, answer.as_ref().err());
+        self.view().read_identity(answer, fresh.failure)
+    }
+
+    async fn credentials(&self, fresh: Freshness, party: Party<'_>) -> Result<Vec<Credential>, AzureError> {
+        if let Some(answer) = self.view().credentials(fresh) {
+            return answer;
         }
-        view.credentials = Some((Instant::now(), answer.clone()));
-        answer
-    }
-
-    fn known<T: Clone>(
-        &self,
-        answer: Option<&(Instant, Result<T, AzureError>)>,
-        max_age: Duration,
-    ) -> Option<Result<T, AzureError>> {
-        let (at, result) = answer?;
-        let limit = if result.is_ok() {
-            max_age
-        } else {
-            self.settings.share_failure
-        };
-        (at.elapsed() <= limit).then(|| result.clone())
-    }
-}
-
-impl View {
-    /// Refuses a call that Azure asked not to make yet.
-    fn check_pause(&self) -> Result<(), AzureError> {
-        let now = Instant::now();
-        match &self.paused {
-            Some((until, error)) if now < *until => Err(AzureError {
-                retry_after: Some(*until - now),
-                ..error.clone()
-            }),
-            _ => Ok(()),
+        let operation = Operation::ListCredentials;
+        let _calling = self.calling.lock().await;
+        if let Some(answer) = self.view().credentials(fresh) {
+            return answer;
         }
+        self.pass(operation, party).await?;
+        let answer = self.common.azure.credentials(&self.id).await;
+        self.learn(operation, answer.as_ref().err());
+        let grace = self.common.settings.grace;
+        self.view().read_credentials(answer, grace, fresh.failure)
     }
 
-    fn note(&mut self, error: &AzureError) {
-        match (error.fault, error.retry_after) {
-            (Fault::Throttled, Some(wait)) => self.paused = Some((Instant::now() + wait, error.clone())),
-            (Fault::IdentityGone | Fault::ResourceGroupGone, _) => self.recent.clear(),
+    async fn pass(&self, operation: Operation, party: Party<'_>) -> Result<(), AzureError> {
+        let passed = self.pace.pass(operation, party).await;
+        passed.map_err(|busy| queued(operation, busy))
+    }
+
+    /// Takes into account what an answer says about how fast to go on.
+    fn learn(&self, operation: Operation, error: Option<&AzureError>) {
+        match error.map(|e| (e.fault, e)) {
+            Some((Fault::Throttled, error)) => self.pace.throttled(operation, error),
+            Some((Fault::Contended, _)) => {
+                // Full jitter: two clusters that met must not meet again.
+                let met = self.contended.fetch_add(1, Ordering::Relaxed);
+                let longest = self.common.settings.longest_rest;
+                let bound = (longest / 60).saturating_mul(2_u32.saturating_pow(met.min(16)));
+                self.pace
+                    .rest(bound.min(longest).mul_f64(self.common.jitter.draw()));
+            }
+            None if operation.is_write() => self.contended.store(0, Ordering::Relaxed),
             _ => {}
         }
     }
 
-    fn remember(&mut self, step: Step, grace: Duration) {
-        self.recent.retain(|(at, _)| at.elapsed() < grace);
-        self.recent.push((Instant::now(), step));
+    fn fresh(&self, max_age: Duration) -> Freshness {
+        Freshness {
+            answer: max_age,
+            failure: self.common.settings.share_failure,
+        }
     }
 
-    /// Puts our own recent writes over a list that may be older than they are.
-    fn overlay(&mut self, found: &mut Vec<Credential>, grace: Duration) {
-        self.recent.retain(|(at, _)| at.elapsed() < grace);
-        for (_, step) in &self.recent {
-            plan::apply(found, step);
-        }
+    fn view(&self) -> MutexGuard<'_, View> {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call that has to wait its turn for too long to wait for it here.
+fn queued(operation: Operation, busy: Busy) -> AzureError {
+    AzureError {
+        operation,
+        fault: if busy.asked {
+            Fault::Throttled
+        } else {
+            Fault::Queued
+        },
+        status: None,
+        code: None,
+        message: String::new(),
+        request_id: None,
+        // A little early, so that the queue does not run dry.
+        retry_after: Some(if busy.asked { busy.wait } else { busy.wait / 2 }),
     }
 }
 

@@ -12,6 +12,7 @@ mod credentials;
 mod error;
 mod http;
 mod lane;
+mod pace;
 mod transport;
 
 use std::time::Duration;
@@ -23,6 +24,7 @@ pub use cloud::{Cloud, Endpoints};
 pub use credentials::{CredentialKind, CredentialSettings};
 pub use error::{AzureError, Operation};
 pub use lane::{Lane, LaneSettings, Lanes, Snapshot};
+pub use pace::Pace;
 
 use crate::domain::{Credential, IdentityId};
 

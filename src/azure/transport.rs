@@ -10,17 +10,27 @@ use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use legacy::error::{ErrorKind, ResultExt};
 use serde::Deserialize;
+use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
+
+use super::pace::{Counter, Pace};
 
 /// Largest answer that is read. A list of 20 credentials has about 20 KB.
 const MAX_BODY: usize = 4 * 1024 * 1024;
 
 /// An HTTP client for `azure_core` 0.21.
-#[derive(Debug)]
 pub struct Transport {
     pub client: reqwest::Client,
     pub endpoint: Url,
+    /// Told how many calls Azure has left for us.
+    pub pace: Arc<Pace>,
+}
+
+impl std::fmt::Debug for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transport").finish_non_exhaustive()
+    }
 }
 
 /// An answer that is no success, carried through `azure_core` as the source of its error.
@@ -75,6 +85,11 @@ impl legacy::HttpClient for Transport {
 
         let status = answer.status();
         let headers = answer.headers().clone();
+        if let Some(subscription) = subscription(request.url()) {
+            for (counter, left) in left(&headers) {
+                self.pace.left(subscription, counter, left);
+            }
+        }
         let body = read(answer).await?;
         if !status.is_success() {
             let refusal = refusal(status.as_u16(), &headers, &body);
@@ -107,6 +122,35 @@ async fn read(answer: reqwest::Response) -> legacy::Result<Vec<u8>> {
         }
     }
     Ok(body)
+}
+
+fn subscription(url: &Url) -> Option<&str> {
+    let mut segments = url.path_segments()?;
+    let first = segments.next()?;
+    first
+        .eq_ignore_ascii_case("subscriptions")
+        .then(|| segments.next())
+        .flatten()
+}
+
+/// What Azure says is left: for this caller, and for all callers of the subscription together.
+fn left(headers: &reqwest::header::HeaderMap) -> impl Iterator<Item = (Counter, u32)> {
+    let counters = [
+        ("reads", Counter::Reads),
+        ("writes", Counter::Writes),
+        ("deletes", Counter::Deletes),
+    ];
+    let all = [
+        "x-ms-ratelimit-remaining-subscription",
+        "x-ms-ratelimit-remaining-subscription-global",
+    ];
+    let names = all
+        .into_iter()
+        .flat_map(move |prefix| counters.map(|(name, counter)| (format!("{prefix}-{name}"), counter)));
+    names.filter_map(|(name, counter)| {
+        let value = headers.get(name)?.to_str().ok()?;
+        Some((counter, value.trim().parse().ok()?))
+    })
 }
 
 fn refusal(status: u16, headers: &reqwest::header::HeaderMap, body: &[u8]) -> Refusal {
@@ -153,6 +197,22 @@ mod tests {
         );
         assert_eq!(wait("Wed, 21 Oct 2026 07:27:00 GMT", date), Some(Duration::ZERO));
         assert_eq!(wait("soon", date), None);
+    }
+
+    #[test]
+    fn counters_of_remaining_calls_are_read() {
+        let mut headers = reqwest::header::HeaderMap::new();
+        for (name, value) in [
+            ("x-ms-ratelimit-remaining-subscription-writes", "199"),
+            ("x-ms-ratelimit-remaining-subscription-global-deletes", "2999"),
+            ("x-ms-ratelimit-remaining-subscription-reads", "many"),
+        ] {
+            headers.insert(name, value.parse().unwrap());
+        }
+        let found: Vec<_> = left(&headers).collect();
+        assert_eq!(found, [(Counter::Writes, 199), (Counter::Deletes, 2999)]);
+        let url = Url::parse("https://arm/subscriptions/S/resourceGroups/g").unwrap();
+        assert_eq!(subscription(&url), Some("S"));
     }
 
     #[test]

@@ -8,8 +8,9 @@ use kube::{Api, CustomResourceExt, ResourceExt};
 use serde_json::json;
 use tracing::{info, warn};
 
-use super::context::{Context, id};
+use super::context::id;
 use super::error::Error;
+use super::visit::Visit;
 use super::{annotate, events, revoke, status};
 use crate::api::{
     CredentialOrigin, DeletionPolicy, Disposition, RELEASE_ANNOTATION, Reason, ServiceAccountOrigin,
@@ -23,11 +24,11 @@ use crate::domain::{Desired, Fault, Outcome, Verdict, conditions, ownership};
 /// # Errors
 /// [`Error::Remains`] while something stands in the way; the object stays, with the reason in its
 /// status.
-pub(super) async fn run(context: &Context, cached: &WorkloadIdentityBinding) -> Result<(), Error> {
+pub(super) async fn run(context: &Visit<'_>, cached: &WorkloadIdentityBinding) -> Result<(), Error> {
     let name = cached.name_any();
     let namespace = cached.namespace().unwrap_or_default();
     // The status is the list of what to remove: it has to be the latest.
-    let live = context.bindings(&namespace).get_opt(&name).await;
+    let live = context.api(&namespace).get_opt(&name).await;
     let live = live.map_err(|e| Error::kube("read the binding", e))?;
     let Some(mut binding) = live.filter(|b| b.uid() == cached.uid()) else {
         return Ok(());
@@ -58,7 +59,7 @@ pub(super) async fn run(context: &Context, cached: &WorkloadIdentityBinding) -> 
 
 /// Why Azure is to be left alone, if it is.
 async fn keeps_trust(
-    context: &Context,
+    context: &Visit<'_>,
     binding: &WorkloadIdentityBinding,
 ) -> Result<Option<&'static str>, Error> {
     if binding
@@ -86,7 +87,7 @@ async fn keeps_trust(
 
 /// A ServiceAccount that `create: true` made would be collected with its owner. Where access is to
 /// stay, it stays.
-async fn disown(context: &Context, binding: &WorkloadIdentityBinding) -> Result<(), Error> {
+async fn disown(context: &Visit<'_>, binding: &WorkloadIdentityBinding) -> Result<(), Error> {
     let account = binding.status.as_ref().and_then(|s| s.service_account.as_ref());
     let Some(account) = account.filter(|a| a.origin == ServiceAccountOrigin::Created) else {
         return Ok(());
@@ -111,7 +112,7 @@ async fn disown(context: &Context, binding: &WorkloadIdentityBinding) -> Result<
 
 type Obstacle = (Verdict, Option<std::time::Duration>);
 
-async fn take_back(context: &Context, binding: &WorkloadIdentityBinding) -> Result<(), Obstacle> {
+async fn take_back(context: &Visit<'_>, binding: &WorkloadIdentityBinding) -> Result<(), Obstacle> {
     let memory = binding.status.clone().unwrap_or_default();
     let remembered = ownership::remembered(&memory);
     // One that was refused and remembers nothing never had anything: Azure is not asked for it.
@@ -131,7 +132,7 @@ async fn take_back(context: &Context, binding: &WorkloadIdentityBinding) -> Resu
 
 /// A status can get lost or be forged; the spec still names what we would have made.
 async fn take_back_what_the_spec_names(
-    context: &Context,
+    context: &Visit<'_>,
     binding: &WorkloadIdentityBinding,
     remembered: &[Superseded],
 ) -> Result<(), Obstacle> {
@@ -165,13 +166,19 @@ async fn take_back_what_the_spec_names(
 }
 
 fn obstacle(error: &AzureError) -> Obstacle {
+    if error.fault == Fault::Queued {
+        return (
+            Verdict::no(Reason::Queued, format!("the operator {error}")),
+            error.retry_after,
+        );
+    }
     let message = format!(
         "the operator {error}. To let the binding go without touching Azure, annotate it with {RELEASE_ANNOTATION}: \"true\""
     );
     (Verdict::no(error.fault.reason(), message), error.retry_after)
 }
 
-async fn report(context: &Context, binding: &mut WorkloadIdentityBinding, verdict: &Verdict) {
+async fn report(context: &Visit<'_>, binding: &mut WorkloadIdentityBinding, verdict: &Verdict) {
     let memory = binding.status.clone().unwrap_or_default();
     let known = memory
         .conditions

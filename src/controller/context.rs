@@ -10,14 +10,17 @@ use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::Store;
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::authorize::Authorization;
-use super::index::Index;
+use super::index::{Guarded, Index};
 use super::memory::Memory;
+use super::slots::Slots;
 use crate::api::{FIELD_MANAGER, Reason, WorkloadIdentityBinding};
 use crate::azure::Lanes;
 use crate::domain::Defaults;
-use crate::domain::backoff::Intervals;
+use crate::domain::backoff::{Intervals, Jitter};
+use crate::fairness::Turns;
 
 /// The time, as a parameter. Only transition times of conditions come from it.
 pub trait Clock: Send + Sync {
@@ -33,12 +36,6 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         Timestamp::now()
     }
-}
-
-/// Randomness, as a parameter.
-pub trait Jitter: Send + Sync {
-    /// A number in 0..1.
-    fn draw(&self) -> f64;
 }
 
 /// Randomness of the process: good enough to keep clusters apart, and never used for secrets.
@@ -80,7 +77,7 @@ pub struct Parts {
     pub intervals: Intervals,
     /// The one namespace to watch, or all.
     pub namespace: Option<String>,
-    /// How many bindings are visited at the same time.
+    /// How many bindings are worked on at the same time, not counting those that wait for Azure.
     pub concurrency: u16,
     /// The time.
     pub clock: Arc<dyn Clock>,
@@ -97,7 +94,13 @@ pub(super) struct Context {
     pub parts: Parts,
     pub index: Index,
     pub memory: Memory,
+    pub bindings: Store<Guarded>,
     pub service_accounts: Store<PartialObjectMeta<ServiceAccount>>,
+    pub slots: Slots,
+    /// Visits that work at the same time.
+    pub turns: Arc<Turns>,
+    /// Cancelled when the operator is to stop: nobody begins any more.
+    pub stopping: CancellationToken,
     /// True once bindings and ServiceAccounts have been listed. The stores could be waited for
     /// themselves, but of many that wait for one store some are never woken.
     pub synced: watch::Receiver<bool>,
@@ -107,8 +110,11 @@ pub(super) struct Context {
 impl Context {
     pub fn new(
         parts: Parts,
+        slots: Slots,
+        bindings: Store<Guarded>,
         service_accounts: Store<PartialObjectMeta<ServiceAccount>>,
         synced: watch::Receiver<bool>,
+        stopping: CancellationToken,
     ) -> Self {
         let reporter = Reporter {
             controller: FIELD_MANAGER.to_owned(),
@@ -118,13 +124,17 @@ impl Context {
             recorder: Recorder::new(parts.client.clone(), reporter),
             index: Index::new(parts.defaults.clone()),
             memory: Memory::default(),
+            turns: Turns::new(usize::from(parts.concurrency)),
+            stopping,
+            slots,
+            bindings,
             service_accounts,
             synced,
             parts,
         }
     }
 
-    pub fn bindings(&self, namespace: &str) -> Api<WorkloadIdentityBinding> {
+    pub fn api(&self, namespace: &str) -> Api<WorkloadIdentityBinding> {
         Api::namespaced(self.parts.client.clone(), namespace)
     }
 

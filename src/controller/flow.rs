@@ -4,9 +4,9 @@
 use kube::ResourceExt;
 
 use super::authorize::{self, Decision};
-use super::context::Context;
 use super::error::Error;
 use super::service_account::Refused;
+use super::visit::Visit;
 use super::{annotate, events, revoke, trust};
 use crate::api::{IdentityStatus, Reason, WorkloadIdentityBinding, WorkloadIdentityBindingStatus};
 use crate::azure::{AzureError, Snapshot};
@@ -17,7 +17,10 @@ use crate::domain::{Desired, Fault, Outcome, Verdict, conditions, ownership};
 ///
 /// # Errors
 /// Only when Kubernetes fails or the object changed; everything else is an outcome.
-pub(super) async fn run(context: &Context, binding: &mut WorkloadIdentityBinding) -> Result<Outcome, Error> {
+pub(super) async fn run(
+    context: &Visit<'_>,
+    binding: &mut WorkloadIdentityBinding,
+) -> Result<Outcome, Error> {
     let namespace = binding.namespace().unwrap_or_default();
     let memory = binding.status.clone().unwrap_or_default();
     let issuer = context.issuer();
@@ -75,8 +78,8 @@ pub(super) async fn run(context: &Context, binding: &mut WorkloadIdentityBinding
     }
 
     let was_ready = conditions::is_ready(&memory, binding.metadata.generation);
-    let lane = context.parts.lanes.lane(&desired.identity);
-    let snapshot = match lane.snapshot(context.fresh(was_ready)).await {
+    let fresh = context.fresh(was_ready);
+    let snapshot = match context.observe(&desired.identity, fresh).await {
         Ok(snapshot) => snapshot,
         Err(error) => return Ok(unresolved(&desired, outcome, &error)),
     };
@@ -109,7 +112,7 @@ pub(super) async fn run(context: &Context, binding: &mut WorkloadIdentityBinding
 
 /// The spec cannot be understood. What an earlier one made stands, for as long as it is granted.
 async fn not_understood(
-    context: &Context,
+    context: &Visit<'_>,
     binding: &WorkloadIdentityBinding,
     memory: &WorkloadIdentityBindingStatus,
     message: String,
@@ -133,7 +136,7 @@ fn remembering(memory: &WorkloadIdentityBindingStatus, outcome: Outcome) -> Outc
     }
 }
 
-fn taken(context: &Context, binding: &WorkloadIdentityBinding, desired: &Desired) -> Option<String> {
+fn taken(context: &Visit<'_>, binding: &WorkloadIdentityBinding, desired: &Desired) -> Option<String> {
     if !desired.service_account.annotate {
         return None;
     }
@@ -175,7 +178,7 @@ fn unresolved(desired: &Desired, mut outcome: Outcome, error: &AzureError) -> Ou
 
 /// `suspend: true`: says what differs, and changes nothing.
 fn suspended(
-    context: &Context,
+    context: &Visit<'_>,
     binding: &WorkloadIdentityBinding,
     desired: &Desired,
     snapshot: &Snapshot,

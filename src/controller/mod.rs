@@ -16,11 +16,13 @@ mod memory;
 mod reconcile;
 mod revoke;
 mod service_account;
+mod slots;
 mod status;
 mod triggers;
 mod trust;
 mod undecodable;
+mod visit;
 
 pub use authorize::Authorization;
-pub use context::{Clock, Jitter, Observer, Parts, SystemClock, ThreadJitter};
+pub use context::{Clock, Observer, Parts, SystemClock, ThreadJitter};
 pub use triggers::run;

@@ -3,18 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::finalizer::{self, Event, finalizer};
+use kube::runtime::reflector::ObjectRef;
+use kube::{Resource, ResourceExt};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 use super::context::{Context, id};
 use super::error::{DEADLINE, Error};
 use super::index::Guarded;
+use super::visit::Visit;
 use super::{cleanup, events, flow, status, undecodable};
 use crate::api::{Disposition, FINALIZER, Reason, WorkloadIdentityBinding};
 use crate::domain::{Outcome, Verdict, conditions, text};
+use crate::fairness::{Party, Urgency};
 
 /// How many transient failures in a row leave a ready binding ready: the credential does not go
 /// away because nobody could look at it.
@@ -24,8 +27,29 @@ const PATIENCE: u32 = 8;
 pub(super) async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Error> {
     // Until all ServiceAccounts are known, one that is there would look missing.
     let _ = context.synced.clone().wait_for(|synced| *synced).await;
+    let namespace = object.meta().namespace.clone().unwrap_or_default();
+    let party = Party {
+        namespace: &namespace,
+        urgency: Urgency::Usual,
+    };
+    let turn = tokio::select! {
+        biased;
+        // The next run goes on with it.
+        () = context.stopping.cancelled() => return Ok(Action::await_change()),
+        turn = context.turns.take(party) => turn,
+    };
+    // It may have waited for long.
+    let Some(object) = context.bindings.get(&ObjectRef::from_obj(&*object)) else {
+        return Ok(Action::await_change());
+    };
+    let visit = Visit::new(&context, namespace.clone(), turn);
+    // On the heap: thousands may be waiting for their turn, and need little until it comes.
+    Box::pin(visited(&object, &visit)).await
+}
+
+async fn visited(object: &Guarded, context: &Visit<'_>) -> Result<Action, Error> {
     let started = Instant::now();
-    let result = timeout(DEADLINE, visit(&object, &context))
+    let result = timeout(DEADLINE, visit(object, context))
         .await
         .unwrap_or(Err(Error::Deadline));
     let reason = match &result {
@@ -38,7 +62,7 @@ pub(super) async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Re
 
 type Visited = (Action, Option<Reason>);
 
-async fn visit(object: &Guarded, context: &Context) -> Result<Visited, Error> {
+async fn visit(object: &Guarded, context: &Visit<'_>) -> Result<Visited, Error> {
     let mut binding = match &object.0 {
         Ok(binding) => binding.clone(),
         Err(invalid) => {
@@ -48,7 +72,7 @@ async fn visit(object: &Guarded, context: &Context) -> Result<Visited, Error> {
         }
     };
     context.memory.refresh(&mut binding);
-    let api = context.bindings(&binding.namespace().unwrap_or_default());
+    let api = context.api(&binding.namespace().unwrap_or_default());
     let mut reason = None;
     let seen = &mut reason;
     let result = finalizer(&api, FINALIZER, Arc::new(binding), |event| async move {
@@ -98,13 +122,17 @@ async fn settle(
     let failures = context.memory.failures(&uid);
 
     let remembered = outcome.credential == before.credential && outcome.superseded == before.superseded;
-    let unseen =
-        transient && remembered && conditions::is_not_known_bad(&before, binding.metadata.generation);
+    let waiting = ready.reason == Reason::Queued;
+    let unseen = (transient || waiting)
+        && remembered
+        && conditions::is_not_known_bad(&before, binding.metadata.generation);
     if unseen {
         // It was in order and may well be so still; nobody could look.
         outcome.overall = Some(Verdict::unknown(ready.reason, ready.message.clone()));
     }
-    if unseen && failures < PATIENCE {
+    if unseen && waiting {
+        debug!(binding = %id(binding), "{}", ready.message);
+    } else if unseen && failures < PATIENCE {
         warn!(binding = %id(binding), reason = ready.reason.as_str(), failures, "{}", ready.message);
     } else {
         status::write(context, binding, &outcome).await?;
@@ -115,7 +143,7 @@ async fn settle(
 
     if transient {
         context.memory.failed(&uid);
-    } else {
+    } else if !waiting {
         context.memory.settled(&uid);
     }
     let next = context.parts.intervals.next(
@@ -141,7 +169,6 @@ async fn announce(context: &Context, binding: &WorkloadIdentityBinding, reason: 
 
 /// When to come back after a visit that ended early.
 pub(super) fn retry(object: &Guarded, error: &Error, context: &Context) -> Action {
-    use kube::Resource;
     let uid = object.meta().uid.clone().unwrap_or_default();
     let Some(reason) = error.reason() else {
         // The change that we lost against may have been seen before we started.

@@ -5,18 +5,20 @@ use tracing::info;
 
 use super::annotate;
 use super::authorize::{self, Decision};
-use super::context::{Context, id};
+use super::context::id;
+use super::visit::Visit;
 use crate::api::{CredentialOrigin, Reason, Superseded, WorkloadIdentityBinding};
 use crate::azure::AzureError;
 use crate::domain::plan::{Plan, Step, Trust};
 use crate::domain::{Credential, Desired, IdentityId, Outcome, Verdict, grant, ownership, text};
+use crate::fairness::Urgency;
 use std::time::Duration;
 
 /// How old the list may be that a deletion is decided on.
 const FRESH: Duration = Duration::from_secs(10);
 
 /// Whether another live binding wants this very credential.
-pub(super) fn is_shared(context: &Context, uid: &str, superseded: &Superseded) -> bool {
+pub(super) fn is_shared(context: &Visit<'_>, uid: &str, superseded: &Superseded) -> bool {
     let tuple = ownership::tuple_of(&superseded.credential);
     let (Some((namespace, account)), Ok(identity)) =
         (tuple.service_account(), superseded.resource_id.parse())
@@ -28,7 +30,7 @@ pub(super) fn is_shared(context: &Context, uid: &str, superseded: &Superseded) -
 
 /// Deletes one remembered credential, if it is there and ours, unless another binding wants it.
 pub(super) async fn unless_shared(
-    context: &Context,
+    context: &Visit<'_>,
     binding: &WorkloadIdentityBinding,
     superseded: &Superseded,
 ) -> Result<(), AzureError> {
@@ -41,7 +43,7 @@ pub(super) async fn unless_shared(
 /// Deletes one remembered credential, if it is there and ours. Where the grant is gone it does not
 /// matter who else wants it: the same pair is refused to every binding.
 async fn one(
-    context: &Context,
+    context: &Visit<'_>,
     binding: &WorkloadIdentityBinding,
     superseded: &Superseded,
 ) -> Result<(), AzureError> {
@@ -62,7 +64,7 @@ async fn one(
 /// Deletes the credential that the spec asks for, if it is there exactly as we would make it, and
 /// wanted by no other binding.
 pub(super) async fn desired(
-    context: &Context,
+    context: &Visit<'_>,
     binding: &WorkloadIdentityBinding,
     desired: &Desired,
 ) -> Result<(), AzureError> {
@@ -80,7 +82,7 @@ pub(super) async fn desired(
 }
 
 async fn delete(
-    context: &Context,
+    context: &Visit<'_>,
     binding: &WorkloadIdentityBinding,
     identity: &IdentityId,
     pick: impl FnOnce(&[Credential]) -> Option<&Credential> + Send,
@@ -92,11 +94,12 @@ async fn delete(
             .collect(),
         trust: Trust::Refused(Reason::Deleting, String::new()),
     };
-    match context.parts.lanes.lane(identity).act(FRESH, plan).await {
+    match context.act(identity, FRESH, Urgency::First, plan).await {
         Ok(plan) => {
             for step in &plan.steps {
                 if let Step::Delete(name) = step {
                     info!(binding = %id(binding), credential = name, "credential deleted");
+                    context.slots.freed(identity);
                 }
             }
             Ok(())
@@ -116,7 +119,7 @@ pub(super) struct Asked {
 /// whoever may edit the binding could keep what an administrator has revoked. A pair of an earlier
 /// spec stands for as long as it is granted itself.
 pub(super) async fn denied(
-    context: &Context,
+    context: &Visit<'_>,
     binding: &WorkloadIdentityBinding,
     desired: &Desired,
     mut outcome: Outcome,
@@ -143,7 +146,7 @@ pub(super) async fn denied(
 /// Takes back at once, whether or not the spec works out, what the binding has made and that is no
 /// longer granted. Returns what is left.
 pub(super) async fn earlier(
-    context: &Context,
+    context: &Visit<'_>,
     binding: &WorkloadIdentityBinding,
     made: Vec<Superseded>,
     asked: Option<Asked>,
@@ -173,7 +176,7 @@ pub(super) async fn earlier(
 }
 
 /// Whether a pair that the binding has made is no longer granted.
-pub(super) async fn any_revoked(context: &Context, binding: &WorkloadIdentityBinding) -> bool {
+pub(super) async fn any_revoked(context: &Visit<'_>, binding: &WorkloadIdentityBinding) -> bool {
     for remembered in ownership::remembered(&binding.status.clone().unwrap_or_default()) {
         if is_revoked(context, &remembered, None).await {
             return true;
@@ -183,7 +186,7 @@ pub(super) async fn any_revoked(context: &Context, binding: &WorkloadIdentityBin
 }
 
 /// A check that fails is no denial.
-async fn is_revoked(context: &Context, superseded: &Superseded, asked: Option<&Asked>) -> bool {
+async fn is_revoked(context: &Visit<'_>, superseded: &Superseded, asked: Option<&Asked>) -> bool {
     let tuple = ownership::tuple_of(&superseded.credential);
     let (Some((namespace, account)), Ok(identity)) =
         (tuple.service_account(), superseded.resource_id.parse())
@@ -204,7 +207,7 @@ async fn is_revoked(context: &Context, superseded: &Superseded, asked: Option<&A
 
 /// Removes what an earlier spec or issuer left on other identities, now that the new trust stands.
 pub(super) async fn superseded(
-    context: &Context,
+    context: &Visit<'_>,
     binding: &WorkloadIdentityBinding,
     outcome: &mut Outcome,
 ) -> Result<(), Verdict> {

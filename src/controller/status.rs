@@ -38,7 +38,7 @@ pub(super) async fn write(
     });
     let params = PatchParams::apply(FIELD_MANAGER).force();
     let written = context
-        .bindings(&namespace)
+        .api(&namespace)
         .patch_status(&name, &params, &Patch::Apply(body))
         .await;
     match written {

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{self, Controller};
+use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::watcher::{self, Event, ExponentialBackoff, watcher};
 use kube::runtime::{Predicate, PredicateConfig, WatchStreamExt, predicates};
@@ -22,6 +23,7 @@ use tracing::{debug, error, warn};
 use super::authorize::Authorization;
 use super::context::{Context, Parts};
 use super::index::Guarded;
+use super::slots::Slots;
 use super::{reconcile, service_account};
 use crate::domain::text;
 
@@ -44,14 +46,20 @@ pub async fn run(parts: Parts, shutdown: CancellationToken, synced: impl FnOnce(
     let namespace = parts.namespace.clone();
     let authorization = parts.authorization;
     let issuer = parts.issuer.clone();
-    let concurrency = parts.concurrency;
 
     let (accounts, accounts_writer) = reflector::store();
     let (bindings, bindings_writer) = reflector::store::<Guarded>();
     let (know, known) = watch::channel(false);
-    let context = Arc::new(Context::new(parts, accounts.clone(), known));
-
     let (siblings, touched) = mpsc::channel(SIBLING_QUEUE);
+    let context = Arc::new(Context::new(
+        parts,
+        Slots::new(siblings.clone()),
+        bindings.clone(),
+        accounts.clone(),
+        known,
+        shutdown.clone(),
+    ));
+
     let binding_stream = {
         let context = context.clone();
         let api: Api<Guarded> = scoped(&client, namespace.as_deref());
@@ -87,18 +95,10 @@ pub async fn run(parts: Parts, shutdown: CancellationToken, synced: impl FnOnce(
             )
             .filter_map(seen)
     };
-    let account_stream = watcher(
-        scoped::<PartialObjectMeta<ServiceAccount>>(&client, namespace.as_deref()),
-        watcher::Config::default(),
-    )
-    .modify(service_account::prune)
-    .backoff(reconnect())
-    .reflect(accounts_writer)
-    .touched_objects()
-    .filter_map(seen);
+    let account_stream = watch_accounts(scoped(&client, namespace.as_deref()), accounts_writer);
     let named = {
         let context = context.clone();
-        move |account: PartialObjectMeta<ServiceAccount>| {
+        move |account: Account| {
             context
                 .index
                 .naming(&account.namespace().unwrap_or_default(), &account.name_any())
@@ -113,9 +113,8 @@ pub async fn run(parts: Parts, shutdown: CancellationToken, synced: impl FnOnce(
         synced();
     });
 
-    let config = controller::Config::default()
-        .concurrency(concurrency)
-        .debounce(DEBOUNCE);
+    // How many work at a time is decided by turns, fairly between namespaces.
+    let config = controller::Config::default().debounce(DEBOUNCE);
     let visits = Controller::for_stream(binding_stream, bindings)
         .with_config(config)
         .watches_stream(account_stream, named)
@@ -143,6 +142,20 @@ pub async fn run(parts: Parts, shutdown: CancellationToken, synced: impl FnOnce(
         // None of these ends before the process does.
         () = async { tokio::join!(watching_grants, watching_issuer, ready); std::future::pending::<()>().await } => {}
     }
+}
+
+type Account = PartialObjectMeta<ServiceAccount>;
+
+fn watch_accounts(
+    api: Api<Account>,
+    writer: Writer<Account>,
+) -> impl Stream<Item = Result<Account, watcher::Error>> + Send {
+    watcher(api, watcher::Config::default())
+        .modify(service_account::prune)
+        .backoff(reconnect())
+        .reflect(writer)
+        .touched_objects()
+        .filter_map(seen)
 }
 
 /// How long a watch waits before it connects again: a restarted API server is back within seconds.

@@ -2,21 +2,23 @@
 
 use tracing::info;
 
-use super::context::{Context, id};
+use super::context::id;
 use super::error::Error;
+use super::visit::Visit;
 use super::{revoke, status};
 use crate::api::{
     CredentialOrigin, IdentityStatus, Reason, Superseded, WorkloadIdentityBinding,
     WorkloadIdentityBindingStatus,
 };
-use crate::azure::{AzureError, Lane, Snapshot};
+use crate::azure::{AzureError, Snapshot};
 use crate::domain::plan::{Plan, Step, Trust, Wish, plan};
-use crate::domain::{Credential, Desired, Fault, Outcome, Verdict, conditions, ownership};
+use crate::domain::{Credential, Desired, Fault, IdentityId, Outcome, Verdict, conditions, ownership};
+use crate::fairness::Urgency;
 use kube::ResourceExt;
 
 /// What is obsolete on the lane's identity: ours, superseded, and wanted by no other binding.
 fn obsolete(
-    context: &Context,
+    context: &Visit<'_>,
     binding: &WorkloadIdentityBinding,
     superseded: &[Superseded],
     desired: &Desired,
@@ -37,7 +39,7 @@ fn obsolete(
 /// # Errors
 /// Only when the status, which records the intent, could not be written.
 pub(super) async fn establish(
-    context: &Context,
+    context: &Visit<'_>,
     binding: &mut WorkloadIdentityBinding,
     desired: &Desired,
     snapshot: &Snapshot,
@@ -46,7 +48,7 @@ pub(super) async fn establish(
 ) -> Result<bool, Error> {
     let memory = binding.status.clone().unwrap_or_default();
     let remembered = ownership::memory_of(&memory, &desired.identity).cloned();
-    let decide = |context: &Context, binding: &WorkloadIdentityBinding, found: &[Credential]| -> Plan {
+    let decide = |context: &Visit<'_>, binding: &WorkloadIdentityBinding, found: &[Credential]| -> Plan {
         let obsolete = obsolete(context, binding, &superseded, desired, found);
         let wish = Wish {
             credential: &desired.credential,
@@ -66,7 +68,7 @@ pub(super) async fn establish(
     };
     let credential = match planned.trust {
         Trust::Refused(reason, message) => {
-            outcome.credential_synced = Verdict::no(reason, message);
+            outcome.credential_synced = refused(context, binding, &desired.identity, reason, message);
             return Ok(false);
         }
         Trust::By(credential, origin) => ownership::record(&credential, origin),
@@ -84,19 +86,12 @@ pub(super) async fn establish(
         }
         let repair = memory.credential == outcome.credential
             && conditions::is_ready(&memory, binding.metadata.generation);
-        match act(
-            context,
-            binding,
-            &context.parts.lanes.lane(&desired.identity),
-            &decide,
-        )
-        .await
-        {
+        match act(context, binding, &desired.identity, &decide).await {
             Ok(Plan {
                 trust: Trust::Refused(reason, message),
                 ..
             }) => {
-                outcome.credential_synced = Verdict::no(reason, message);
+                outcome.credential_synced = refused(context, binding, &desired.identity, reason, message);
                 return Ok(false);
             }
             Ok(Plan {
@@ -104,7 +99,7 @@ pub(super) async fn establish(
                 steps,
             }) => {
                 outcome.credential = Some(ownership::record(&credential, origin));
-                report(context, binding, &steps, repair);
+                report(context, binding, &desired.identity, &steps, repair);
             }
             Err(error) => {
                 outcome.credential_synced = Verdict::no(error.fault.reason(), error.to_string());
@@ -144,24 +139,43 @@ fn on_record(memory: &WorkloadIdentityBindingStatus, outcome: &Outcome) -> bool 
 /// Carries the plan out. When Azure knows better than our list did, it is read and planned again,
 /// once.
 async fn act(
-    context: &Context,
+    context: &Visit<'_>,
     binding: &WorkloadIdentityBinding,
-    lane: &Lane,
-    decide: &(impl Fn(&Context, &WorkloadIdentityBinding, &[Credential]) -> Plan + Sync),
+    identity: &IdentityId,
+    decide: &(impl Fn(&Visit<'_>, &WorkloadIdentityBinding, &[Credential]) -> Plan + Sync),
 ) -> Result<Plan, AzureError> {
-    match lane
-        .act(context.fresh(true), |found| decide(context, binding, found))
-        .await
-    {
-        Err(error) if matches!(error.fault, Fault::Duplicate | Fault::LimitReached) => {
-            lane.act(context.fresh(true), |found| decide(context, binding, found))
-                .await
-        }
+    let fresh = context.fresh(true);
+    let once = || {
+        context.act(identity, fresh, Urgency::Usual, |found| {
+            decide(context, binding, found)
+        })
+    };
+    match once().await {
+        Err(error) if matches!(error.fault, Fault::Duplicate | Fault::LimitReached) => once().await,
         result => result,
     }
 }
 
-fn report(context: &Context, binding: &WorkloadIdentityBinding, steps: &[Step], repair: bool) {
+fn refused(
+    context: &Visit<'_>,
+    binding: &WorkloadIdentityBinding,
+    identity: &IdentityId,
+    reason: Reason,
+    message: String,
+) -> Verdict {
+    if reason == Reason::CredentialLimitReached {
+        context.slots.wait(identity, binding);
+    }
+    Verdict::no(reason, message)
+}
+
+fn report(
+    context: &Visit<'_>,
+    binding: &WorkloadIdentityBinding,
+    identity: &IdentityId,
+    steps: &[Step],
+    repair: bool,
+) {
     for step in steps {
         match step {
             Step::Put(credential) => {
@@ -169,6 +183,7 @@ fn report(context: &Context, binding: &WorkloadIdentityBinding, steps: &[Step], 
             }
             Step::Delete(name) => {
                 info!(binding = %id(binding), credential = name, "obsolete credential deleted");
+                context.slots.freed(identity);
             }
         }
     }

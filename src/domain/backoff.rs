@@ -4,6 +4,12 @@ use std::time::Duration;
 
 use crate::api::{Disposition, Reason};
 
+/// Randomness, as a parameter.
+pub trait Jitter: Send + Sync {
+    /// A number in 0..1.
+    fn draw(&self) -> f64;
+}
+
 /// The intervals that requeues are computed from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Intervals {
@@ -47,7 +53,7 @@ impl Intervals {
         let spread = |d: Duration| d.mul_f64(0.9 + 0.2 * jitter);
         let next = match reason.disposition() {
             Disposition::Done => self.drift.saturating_sub(age) + self.drift.mul_f64(0.1 * jitter),
-            Disposition::Working => return wait,
+            Disposition::Working => return wait.map(|w| w.mul_f64(1.0 + 0.1 * jitter)),
             Disposition::RetrySoon => {
                 let bound = self
                     .retry_base

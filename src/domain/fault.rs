@@ -37,6 +37,8 @@ pub enum Fault {
     Locked,
     /// Too many requests.
     Throttled,
+    /// Not asked yet: the operator keeps to Azure's pace, and others come first.
+    Queued,
     /// No answer, a broken answer, or a server error. A write may have been carried out.
     Unavailable,
     /// Some other 404 or 409: not understood, so neither success nor "gone".
@@ -65,6 +67,7 @@ impl Fault {
             Self::PolicyDenied => Reason::PolicyDenied,
             Self::Locked => Reason::ResourceLocked,
             Self::Throttled => Reason::AzureThrottled,
+            Self::Queued => Reason::Queued,
             Self::CredentialGone | Self::Unavailable | Self::Unexpected => Reason::AzureUnavailable,
         }
     }

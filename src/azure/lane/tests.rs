@@ -1,11 +1,12 @@
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::azure::Operation;
 use crate::domain::Tuple;
-use crate::domain::plan::Trust;
+use crate::domain::plan::{self, Trust};
 
 /// An identity in memory that can lie, refuse and be slow.
 #[derive(Default)]
@@ -19,6 +20,7 @@ struct Fake {
     writes: AtomicUsize,
     in_flight: AtomicUsize,
     overlaps: AtomicUsize,
+    log: Mutex<Vec<Step>>,
 }
 
 impl Fake {
@@ -28,6 +30,7 @@ impl Fake {
 
     async fn write(&self, step: Step) -> Result<(), AzureError> {
         self.writes.fetch_add(1, SeqCst);
+        self.log.lock().unwrap().push(step.clone());
         if self.in_flight.fetch_add(1, SeqCst) > 0 {
             self.overlaps.fetch_add(1, SeqCst);
         }
@@ -67,6 +70,19 @@ impl ManagedIdentities for Fake {
     }
 }
 
+struct Half;
+
+impl Jitter for Half {
+    fn draw(&self) -> f64 {
+        0.5
+    }
+}
+
+const PARTY: Party<'_> = Party {
+    namespace: "shop",
+    urgency: crate::fairness::Urgency::Usual,
+};
+
 const AGE: Duration = Duration::from_mins(1);
 
 fn credential(n: usize) -> Credential {
@@ -74,6 +90,10 @@ fn credential(n: usize) -> Credential {
         "wib",
         Tuple::for_service_account("https://i/", "shop", &format!("sa{n}"), "aud"),
     )
+}
+
+fn put_step(n: usize) -> Step {
+    Step::Put(credential(n))
 }
 
 fn put(n: usize) -> impl FnOnce(&[Credential]) -> Plan + Send {
@@ -92,7 +112,8 @@ fn put(n: usize) -> impl FnOnce(&[Credential]) -> Plan + Send {
 
 fn lane(azure: &Arc<Fake>) -> Arc<Lane> {
     let id = IdentityId::new("00000000-0000-0000-0000-00000000000a", "g", "web").unwrap();
-    Lanes::new(azure.clone(), LaneSettings::default()).lane(&id)
+    let pace = Arc::new(Pace::new(CancellationToken::new()));
+    Lanes::new(azure.clone(), pace, LaneSettings::default(), Arc::new(Half)).lane(&id)
 }
 
 fn error(fault: Fault, retry_after: Option<Duration>) -> AzureError {
@@ -114,8 +135,8 @@ async fn twenty_bindings_make_one_read_and_never_write_at_the_same_time() {
     let work = (0..20).map(|n| {
         let lane = lane.clone();
         tokio::spawn(async move {
-            lane.snapshot(AGE).await.unwrap();
-            lane.act(AGE, put(n)).await.unwrap();
+            lane.snapshot(AGE, PARTY).await.unwrap();
+            lane.act(AGE, PARTY, put(n)).await.unwrap();
         })
     });
     for task in work.collect::<Vec<_>>() {
@@ -123,22 +144,22 @@ async fn twenty_bindings_make_one_read_and_never_write_at_the_same_time() {
     }
     assert_eq!((azure.gets.load(SeqCst), azure.lists.load(SeqCst)), (1, 1));
     assert_eq!((azure.writes.load(SeqCst), azure.overlaps.load(SeqCst)), (20, 0));
-    assert_eq!(lane.snapshot(AGE).await.unwrap().credentials.len(), 20);
+    assert_eq!(lane.snapshot(AGE, PARTY).await.unwrap().credentials.len(), 20);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_list_that_lacks_our_own_write_is_stale_until_the_grace_is_over() {
     let azure = Arc::new(Fake::default());
     let lane = lane(&azure);
-    lane.act(AGE, put(1)).await.unwrap();
+    lane.act(AGE, PARTY, put(1)).await.unwrap();
     *azure.stale.lock().unwrap() = Some(vec![]);
     assert_eq!(
-        lane.snapshot(Duration::ZERO).await.unwrap().credentials,
+        lane.snapshot(Duration::ZERO, PARTY).await.unwrap().credentials,
         [credential(1)]
     );
     tokio::time::advance(LaneSettings::default().grace).await;
     assert!(
-        lane.snapshot(Duration::ZERO)
+        lane.snapshot(Duration::ZERO, PARTY)
             .await
             .unwrap()
             .credentials
@@ -152,40 +173,40 @@ async fn a_failed_read_is_shared_for_a_moment() {
     *azure.refuse.lock().unwrap() = Some(error(Fault::IdentityGone, None));
     let lane = lane(&azure);
     for _ in 0..5 {
-        assert!(lane.snapshot(AGE).await.is_err());
+        assert!(lane.snapshot(AGE, PARTY).await.is_err());
     }
     assert_eq!(azure.gets.load(SeqCst), 1);
     *azure.refuse.lock().unwrap() = None;
     tokio::time::advance(Duration::from_secs(2)).await;
-    assert!(lane.snapshot(AGE).await.is_ok());
+    assert!(lane.snapshot(AGE, PARTY).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_throttled_lane_rests_for_as_long_as_azure_asked() {
     let azure = Arc::new(Fake::default());
     let lane = lane(&azure);
-    lane.snapshot(AGE).await.unwrap();
-    *azure.refuse.lock().unwrap() = Some(error(Fault::Throttled, Some(Duration::from_secs(30))));
-    assert!(lane.act(AGE, put(1)).await.is_err());
+    lane.snapshot(AGE, PARTY).await.unwrap();
+    *azure.refuse.lock().unwrap() = Some(error(Fault::Throttled, Some(Duration::from_secs(45))));
+    assert!(lane.act(AGE, PARTY, put(1)).await.is_err());
     *azure.refuse.lock().unwrap() = None;
-    let refused = lane.act(AGE, put(1)).await.unwrap_err();
-    assert!(refused.retry_after > Some(Duration::from_secs(29)));
+    let refused = lane.act(AGE, PARTY, put(1)).await.unwrap_err();
+    assert!(refused.retry_after > Some(Duration::from_secs(44)));
     assert_eq!(azure.writes.load(SeqCst), 1, "no call while the lane rests");
-    tokio::time::advance(Duration::from_secs(31)).await;
-    lane.act(AGE, put(1)).await.unwrap();
+    tokio::time::advance(Duration::from_secs(46)).await;
+    lane.act(AGE, PARTY, put(1)).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn after_a_write_without_an_answer_the_lane_reads_first() {
     let azure = Arc::new(Fake::default());
     let lane = lane(&azure);
-    lane.snapshot(AGE).await.unwrap();
+    lane.snapshot(AGE, PARTY).await.unwrap();
     *azure.refuse.lock().unwrap() = Some(error(Fault::Unavailable, None));
-    assert!(lane.act(AGE, put(1)).await.is_err());
+    assert!(lane.act(AGE, PARTY, put(1)).await.is_err());
     *azure.refuse.lock().unwrap() = None;
     // The write had been carried out after all.
     azure.held.lock().unwrap().push(credential(1));
-    lane.act(AGE, put(1)).await.unwrap();
+    lane.act(AGE, PARTY, put(1)).await.unwrap();
     assert_eq!((azure.lists.load(SeqCst), azure.writes.load(SeqCst)), (2, 1));
 }
 
@@ -193,8 +214,102 @@ async fn after_a_write_without_an_answer_the_lane_reads_first() {
 async fn a_write_that_is_cancelled_makes_the_lane_read_again() {
     let azure = Arc::new(Fake::default());
     let lane = lane(&azure);
-    let cancelled = tokio::time::timeout(Duration::from_millis(10), lane.act(AGE, put(1))).await;
+    let cancelled = tokio::time::timeout(Duration::from_millis(10), lane.act(AGE, PARTY, put(1))).await;
     assert!(cancelled.is_err());
-    lane.act(AGE, put(1)).await.unwrap();
+    lane.act(AGE, PARTY, put(1)).await.unwrap();
     assert_eq!(azure.lists.load(SeqCst), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn removals_go_before_what_waits_and_namespaces_take_turns() {
+    let azure = Arc::new(Fake::default());
+    let lane = lane(&azure);
+    lane.snapshot(AGE, PARTY).await.unwrap();
+    let party = |namespace, urgency| Party { namespace, urgency };
+    let usual = crate::fairness::Urgency::Usual;
+    let queue = [
+        ("big", usual, put_step(1)),
+        ("big", usual, put_step(2)),
+        ("big", usual, put_step(3)),
+        ("small", usual, put_step(4)),
+        (
+            "small",
+            crate::fairness::Urgency::First,
+            Step::Delete("old".into()),
+        ),
+    ];
+    let mut tasks = Vec::new();
+    for (namespace, urgency, step) in queue {
+        let lane = lane.clone();
+        tasks.push(tokio::spawn(async move {
+            let plan = |_: &[Credential]| Plan {
+                steps: vec![step],
+                trust: Trust::Refused(crate::api::Reason::Pending, String::new()),
+            };
+            lane.act(AGE, party(namespace, urgency), plan).await.unwrap();
+        }));
+        tokio::task::yield_now().await;
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let order: Vec<_> = azure.log.lock().unwrap().clone();
+    let expected = [
+        put_step(1),
+        Step::Delete("old".into()),
+        put_step(2),
+        put_step(4),
+        put_step(3),
+    ];
+    assert_eq!(order, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_documented_is_kept_to_after_a_refusal() {
+    let azure = Arc::new(Fake::default());
+    let lane = lane(&azure);
+    lane.snapshot(AGE, PARTY).await.unwrap();
+    *azure.refuse.lock().unwrap() = Some(error(Fault::Throttled, Some(Duration::from_secs(4))));
+    assert!(lane.act(AGE, PARTY, put(0)).await.is_err());
+    *azure.refuse.lock().unwrap() = None;
+    let started = Instant::now();
+    for n in 0..5 {
+        lane.act(AGE, PARTY, put(n)).await.unwrap();
+    }
+    // One after the four seconds that Azure asked for, and then one in four seconds.
+    let took = started.elapsed().as_secs_f64();
+    assert!((19.0..21.5).contains(&took), "{took} s");
+    let waiting = lane.pace.check(Operation::PutCredential, 9).unwrap_err();
+    assert!(waiting.wait > Duration::from_secs(30) && !waiting.asked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_writer_rests_after_it_met_another_client() {
+    let azure = Arc::new(Fake::default());
+    let lane = lane(&azure);
+    lane.snapshot(AGE, PARTY).await.unwrap();
+    *azure.refuse.lock().unwrap() = Some(error(Fault::Contended, None));
+    for _ in 0..4 {
+        assert!(lane.act(AGE, PARTY, put(1)).await.is_err());
+    }
+    *azure.refuse.lock().unwrap() = None;
+    let started = Instant::now();
+    lane.act(AGE, PARTY, put(1)).await.unwrap();
+    // Half of a bound that has doubled three times: 1, 2, 4, 8 seconds.
+    let rested = started.elapsed();
+    assert!(rested >= Duration::from_secs(4), "{rested:?}");
+    assert_eq!(lane.contended.load(SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shared_failure_says_when_azure_is_asked_again() {
+    let azure = Arc::new(Fake::default());
+    *azure.refuse.lock().unwrap() = Some(error(Fault::Unavailable, None));
+    let lane = lane(&azure);
+    let first = lane.snapshot(AGE, PARTY).await.unwrap_err();
+    assert_eq!(first.retry_after, Some(LaneSettings::default().share_failure));
+    tokio::time::advance(Duration::from_millis(400)).await;
+    let second = lane.snapshot(AGE, PARTY).await.unwrap_err();
+    assert_eq!(second.retry_after, Some(Duration::from_millis(600)));
+    assert_eq!(azure.gets.load(SeqCst), 1);
 }

@@ -1,0 +1,232 @@
+//! How fast Azure is asked: token buckets per identity, per subscription and for the tenant.
+//!
+//! Buckets begin at the documented limits, take what Azure says in `Retry-After` and in its
+//! counters of remaining calls, and learn to go faster where it does not refuse. Waits are short
+//! and fair between namespaces; what would have to wait long is sent away with the time to come
+//! back, so that no queue grows without bound.
+
+mod bucket;
+mod gate;
+mod limits;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use self::bucket::Bucket;
+use self::gate::Gate;
+use super::{AzureError, Operation};
+use crate::fairness::Party;
+
+/// Longest wait in a queue.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Code of a refusal that counts for the whole subscription.
+const SUBSCRIPTION_THROTTLED: &str = "SubscriptionRequestsThrottled";
+
+/// The calls that are counted.
+const COUNTED: [Operation; 4] = [
+    Operation::GetIdentity,
+    Operation::ListCredentials,
+    Operation::PutCredential,
+    Operation::DeleteCredential,
+];
+
+/// It would take too long now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Busy {
+    /// Until there is a token.
+    pub wait: Duration,
+    /// Whether Azure asked for it, or we keep to the pace by ourselves.
+    pub asked: bool,
+}
+
+/// The sorts of calls that Resource Manager counts, as its headers name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counter {
+    /// `GET`.
+    Reads,
+    /// `PUT`.
+    Writes,
+    /// `DELETE`.
+    Deletes,
+}
+
+impl Counter {
+    fn counts(self, operation: Operation) -> bool {
+        let counter = match operation {
+            Operation::PutCredential => Self::Writes,
+            Operation::DeleteCredential => Self::Deletes,
+            Operation::GetIdentity | Operation::ListCredentials | Operation::GetToken => Self::Reads,
+        };
+        self == counter
+    }
+}
+
+/// What all lanes share.
+pub struct Pace {
+    tenant: HashMap<Operation, Gate>,
+    subscriptions: Mutex<HashMap<(String, Operation), Arc<Gate>>>,
+    stopping: CancellationToken,
+}
+
+impl Pace {
+    /// Full buckets. Once `stopping` is cancelled nobody waits any more.
+    pub fn new(stopping: CancellationToken) -> Self {
+        let gate = |operation| (operation, Gate::new(limits::documented(operation).tenant));
+        Self {
+            tenant: COUNTED.map(gate).into_iter().collect(),
+            subscriptions: Mutex::default(),
+            stopping,
+        }
+    }
+
+    /// Azure has said how many calls of a sort are left in a subscription.
+    pub fn left(&self, subscription: &str, counter: Counter, remaining: u32) {
+        for operation in COUNTED.into_iter().filter(|o| counter.counts(*o)) {
+            self.subscription(subscription, operation)
+                .adapt(|bucket, now| bucket.left(remaining, now));
+        }
+    }
+
+    fn subscription(&self, subscription: &str, operation: Operation) -> Arc<Gate> {
+        let mut gates = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
+        gates
+            .entry((subscription.to_ascii_lowercase(), operation))
+            .or_insert_with(|| Arc::new(Gate::new(limits::documented(operation).subscription)))
+            .clone()
+    }
+}
+
+/// The pace of one identity. Its lane makes one call of a sort at a time, so its own buckets need
+/// no queue.
+pub struct IdentityPace {
+    subscription: String,
+    pace: Arc<Pace>,
+    state: Mutex<State>,
+}
+
+struct State {
+    buckets: HashMap<Operation, Bucket>,
+    /// No write before this: another client writes on the identity.
+    resting_until: Option<Instant>,
+}
+
+impl IdentityPace {
+    /// Full buckets.
+    pub fn new(subscription: &str, pace: Arc<Pace>) -> Self {
+        let now = Instant::now();
+        let bucket = |operation| {
+            (
+                operation,
+                Bucket::new(limits::documented(operation).identity, now),
+            )
+        };
+        Self {
+            subscription: subscription.to_owned(),
+            pace,
+            state: Mutex::new(State {
+                buckets: COUNTED.map(bucket).into_iter().collect(),
+                resting_until: None,
+            }),
+        }
+    }
+
+    /// Waits until one call may be made.
+    ///
+    /// # Errors
+    /// When it would take too long, or the process is stopping.
+    pub async fn pass(&self, operation: Operation, party: Party<'_>) -> Result<(), Busy> {
+        let wait = async {
+            loop {
+                let busy = self.busy(operation, 0);
+                if busy.wait.is_zero() {
+                    break;
+                }
+                if busy.wait > LONGEST_WAIT {
+                    return Err(busy);
+                }
+                sleep(busy.wait).await;
+            }
+            let shared = self.pace.subscription(&self.subscription, operation);
+            shared.pass(party).await?;
+            if let Some(tenant) = self.pace.tenant.get(&operation) {
+                tenant.pass(party).await?;
+            }
+            self.with(operation, |bucket, now| {
+                bucket.take(now);
+            });
+            Ok(())
+        };
+        // What may go at once goes, even while stopping.
+        tokio::select! {
+            biased;
+            result = wait => result,
+            () = self.pace.stopping.cancelled() => Err(Busy { wait: LONGEST_WAIT, asked: false }),
+        }
+    }
+
+    /// Whether one more call would have to wait too long behind `ahead` others.
+    ///
+    /// # Errors
+    /// How long.
+    pub fn check(&self, operation: Operation, ahead: usize) -> Result<(), Busy> {
+        let busy = self.busy(operation, ahead);
+        if busy.wait > LONGEST_WAIT {
+            Err(busy)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Takes an answer into account that says to slow down.
+    pub fn throttled(&self, operation: Operation, error: &AzureError) {
+        let wait = error.retry_after.unwrap_or_default();
+        let whole = error
+            .code
+            .as_deref()
+            .is_some_and(|code| code.eq_ignore_ascii_case(SUBSCRIPTION_THROTTLED));
+        let shared = self.pace.subscription(&self.subscription, operation);
+        if whole {
+            shared.adapt(|bucket, now| bucket.refused(wait, now));
+        } else {
+            // Azure does not say whose limit it was. The identity's is the tightest.
+            self.with(operation, |bucket, now| bucket.refused(wait, now));
+            shared.adapt(Bucket::slow_down);
+        }
+    }
+
+    /// Writes nothing for so long: another client does.
+    pub fn rest(&self, wait: Duration) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.resting_until = Some(Instant::now() + wait);
+    }
+
+    fn busy(&self, operation: Operation, ahead: usize) -> Busy {
+        let now = Instant::now();
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(bucket) = state.buckets.get(&operation) else {
+            return Busy {
+                wait: Duration::ZERO,
+                asked: false,
+            };
+        };
+        let is_write = matches!(operation, Operation::PutCredential | Operation::DeleteCredential);
+        let rest = state.resting_until.filter(|_| is_write);
+        let rest = rest.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+        Busy {
+            wait: bucket.wait_for(ahead + 1, now).max(rest),
+            asked: bucket.rests(now),
+        }
+    }
+
+    fn with(&self, operation: Operation, change: impl FnOnce(&mut Bucket, Instant)) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bucket) = state.buckets.get_mut(&operation) {
+            change(bucket, Instant::now());
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Taking turns, fairly between namespaces: one tenant's thousands must not starve another's one.
+//!
+//! Used wherever many wait for little: visits of bindings, the writer of an identity, and Azure's
+//! requests per second.
+
+mod queue;
+mod turns;
+
+pub use queue::Queue;
+pub use turns::{Turn, Turns};
+
+/// Who waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Party<'a> {
+    /// Namespaces take turns.
+    pub namespace: &'a str,
+    /// Who goes first, whatever the namespace.
+    pub urgency: Urgency,
+}
+
+/// Who goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// What takes trust back, and what has begun already.
+    First,
+    /// Everything else.
+    Usual,
+}
