@@ -7,6 +7,7 @@
 mod annotate;
 mod authorize;
 mod cleanup;
+mod confirm;
 mod context;
 mod error;
 mod events;
@@ -20,6 +21,7 @@ mod status;
 mod triggers;
 mod trust;
 mod undecodable;
+mod watches;
 
 pub use authorize::Authorization;
 pub use context::{Clock, Jitter, Observer, Parts, SystemClock, ThreadJitter};
