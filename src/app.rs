@@ -113,7 +113,7 @@ impl App {
             args.kubernetes.kubeconfig.as_deref(),
             args.kubernetes.context.as_deref(),
         );
-        let kubernetes = client::connect(kubeconfig, context).await;
+        let kubernetes = client::connect(kubeconfig, context, args.kubernetes.watch_timeout).await;
         let (kubernetes, server) = kubernetes.map_err(|e| Failure::Kubernetes(e.to_string()))?;
         let pace = Arc::new(Pace::new(shutdown.clone()));
         let azure = Arc::new(Arm::new(&azure_settings(&args)?, pace.clone(), observer.clone())?);
@@ -323,6 +323,7 @@ fn parts(
             slow: bindings.slow_retry_interval,
         },
         namespace: args.kubernetes.watch_namespace.clone(),
+        watch_timeout: args.kubernetes.watch_timeout,
         concurrency: bindings.concurrency,
         clock: Arc::new(SystemClock),
         jitter: Arc::new(ThreadJitter),

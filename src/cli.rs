@@ -166,6 +166,10 @@ pub struct KubernetesArgs {
     /// Watch the bindings of this namespace only.
     #[arg(long, env = "WIB_WATCH_NAMESPACE", value_name = "NAMESPACE")]
     pub watch_namespace: Option<String>,
+    /// How long a watch lasts before the API server ends it and the operator asks anew. A connection
+    /// that has gone silent is noticed 5 seconds after that.
+    #[arg(long, env = "WIB_WATCH_TIMEOUT", value_name = "DURATION", default_value = "1m", value_parser = seconds)]
+    pub watch_timeout: Duration,
     /// ServiceAccount token of the operator, to read the issuer from. By default the pod's own, if
     /// there is one.
     #[arg(long, env = "WIB_ISSUER_TOKEN_FILE", value_name = "FILE", value_parser = path)]
@@ -245,6 +249,16 @@ fn interval(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+/// A duration of whole seconds, from one second to one hour: what the API server takes.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let duration = interval(text)?;
+    if duration.subsec_nanos() == 0 && duration <= Duration::from_hours(1) {
+        Ok(duration)
+    } else {
+        Err("must be whole seconds, from 1s to 1h".to_owned())
+    }
+}
+
 /// Any path, the empty one too: it stands for none.
 #[allow(clippy::unnecessary_wraps)] // the form that a value parser has
 fn path(text: &str) -> Result<PathBuf, std::convert::Infallible> {
@@ -303,6 +317,8 @@ mod tests {
     fn durations_are_understood_and_bounded() {
         assert_eq!(interval("1h30m"), Ok(Duration::from_mins(90)));
         assert_eq!(interval("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(seconds("1m"), Ok(Duration::from_mins(1)));
+        assert!(seconds("1500ms").is_err() && seconds("2h").is_err() && seconds("100ms").is_err());
         assert!(interval("0s").is_err() && interval("-5s").is_err() && interval("soon").is_err());
     }
 }

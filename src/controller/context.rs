@@ -77,6 +77,8 @@ pub struct Parts {
     pub intervals: Intervals,
     /// The one namespace to watch, or all.
     pub namespace: Option<String>,
+    /// How long a watch lasts before it is asked for anew.
+    pub watch_timeout: Duration,
     /// How many bindings are worked on at the same time, not counting those that wait for Azure.
     pub concurrency: u16,
     /// The time.

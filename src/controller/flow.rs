@@ -7,7 +7,7 @@ use super::authorize::{self, Decision};
 use super::error::Error;
 use super::service_account::Refused;
 use super::visit::Visit;
-use super::{annotate, events, revoke, trust};
+use super::{annotate, confirm, events, revoke, trust};
 use crate::api::{IdentityStatus, Reason, WorkloadIdentityBinding, WorkloadIdentityBindingStatus};
 use crate::azure::{AzureError, Snapshot};
 use crate::domain::plan::{Trust, Wish, plan};
@@ -26,7 +26,7 @@ pub(super) async fn run(
     let issuer = context.issuer();
     let desired = match Desired::new(&namespace, &binding.spec, &context.parts.defaults, &issuer) {
         Ok(desired) => desired,
-        Err(invalid) => return Ok(not_understood(context, binding, &memory, invalid.to_string()).await),
+        Err(invalid) => return not_understood(context, binding, &memory, invalid.to_string()).await,
     };
 
     // Authorization comes first: without it Azure is not even asked, so that nobody learns from a
@@ -48,7 +48,7 @@ pub(super) async fn run(
         }
         Ok(Decision::Denied) => {
             outcome.authorized = Verdict::no(Reason::NotAuthorized, desired.grant().how_to_grant());
-            return Ok(revoke::denied(context, binding, &desired, outcome).await);
+            return revoke::denied(context, binding, &desired, outcome).await;
         }
         Err(error) => {
             let message = format!(
@@ -64,7 +64,7 @@ pub(super) async fn run(
         request: desired.grant(),
         denied: false,
     };
-    let superseded = match revoke::earlier(context, binding, earlier, Some(asked), &mut outcome).await {
+    let superseded = match revoke::earlier(context, binding, earlier, Some(asked), &mut outcome).await? {
         Ok(superseded) => superseded,
         Err(failed) => {
             outcome.overall = Some(failed);
@@ -102,10 +102,11 @@ pub(super) async fn run(
         }
         Err(Refused { reason, message }) => outcome.annotated = Verdict::no(reason, message),
     }
-    if outcome.annotated.holds == Some(true)
-        && let Err(failed) = revoke::superseded(context, binding, &mut outcome).await
-    {
-        outcome.credential_synced = failed;
+    if outcome.annotated.holds == Some(true) && !outcome.superseded.is_empty() {
+        confirm::current(context, binding).await?;
+        if let Err(failed) = revoke::superseded(context, binding, &mut outcome).await {
+            outcome.credential_synced = failed;
+        }
     }
     Ok(outcome)
 }
@@ -116,13 +117,13 @@ async fn not_understood(
     binding: &WorkloadIdentityBinding,
     memory: &WorkloadIdentityBindingStatus,
     message: String,
-) -> Outcome {
+) -> Result<Outcome, Error> {
     let mut outcome = remembering(memory, conditions::whole(Reason::InvalidSpec, message));
     let made = ownership::remembered(memory);
-    if let Err(failed) = revoke::earlier(context, binding, made, None, &mut outcome).await {
+    if let Err(failed) = revoke::earlier(context, binding, made, None, &mut outcome).await? {
         outcome.overall = Some(failed);
     }
-    outcome
+    Ok(outcome)
 }
 
 /// Starts from what is remembered, so that no outcome loses what is to be cleaned up.

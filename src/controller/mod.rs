@@ -7,6 +7,7 @@
 mod annotate;
 mod authorize;
 mod cleanup;
+mod confirm;
 mod context;
 mod error;
 mod events;
@@ -22,6 +23,7 @@ mod triggers;
 mod trust;
 mod undecodable;
 mod visit;
+mod watches;
 
 pub use authorize::Authorization;
 pub use context::{Clock, Observer, Parts, SystemClock, ThreadJitter};

@@ -23,6 +23,9 @@ use crate::fairness::{Party, Urgency};
 /// away because nobody could look at it.
 const PATIENCE: u32 = 8;
 
+/// First wait after a visit that another change came in between; the watch mostly is faster.
+const OUTDATED: Duration = Duration::from_millis(200);
+
 /// Visits one binding.
 pub(super) async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Error> {
     // Until all ServiceAccounts are known, one that is there would look missing.
@@ -170,18 +173,20 @@ async fn announce(context: &Context, binding: &WorkloadIdentityBinding, reason: 
 /// When to come back after a visit that ended early.
 pub(super) fn retry(object: &Guarded, error: &Error, context: &Context) -> Action {
     let uid = object.meta().uid.clone().unwrap_or_default();
+    let failures = context.memory.failures(&uid);
+    context.memory.failed(&uid);
     let Some(reason) = error.reason() else {
-        // The change that we lost against may have been seen before we started.
-        debug!(%error, "visit to be repeated");
-        return Action::requeue(Duration::from_millis(200));
+        // The change that we lost against may have been seen before we started. If not, the watch
+        // may be late: asking ever faster than it tells would help nobody.
+        debug!(%error, failures, "visit to be repeated");
+        let wait = OUTDATED.saturating_mul(2_u32.saturating_pow(failures.min(16)));
+        return Action::requeue(wait.min(context.parts.intervals.retry_max));
     };
     let wait = if let Error::Remains { wait, .. } = error {
         *wait
     } else {
         None
     };
-    let failures = context.memory.failures(&uid);
-    context.memory.failed(&uid);
     let name = object.meta().name.clone().unwrap_or_default();
     let namespace = object.meta().namespace.clone().unwrap_or_default();
     warn!(binding = %format!("{namespace}/{name}"), reason = reason.as_str(), failures, "{error}");

@@ -3,10 +3,11 @@
 use kube::ResourceExt;
 use tracing::info;
 
-use super::annotate;
 use super::authorize::{self, Decision};
 use super::context::id;
+use super::error::Error;
 use super::visit::Visit;
+use super::{annotate, confirm};
 use crate::api::{CredentialOrigin, Reason, Superseded, WorkloadIdentityBinding};
 use crate::azure::AzureError;
 use crate::domain::plan::{Plan, Step, Trust};
@@ -123,15 +124,15 @@ pub(super) async fn denied(
     binding: &WorkloadIdentityBinding,
     desired: &Desired,
     mut outcome: Outcome,
-) -> Outcome {
+) -> Result<Outcome, Error> {
     let made = ownership::remembered(&binding.status.clone().unwrap_or_default());
     let asked = Asked {
         request: desired.grant(),
         denied: true,
     };
-    if let Err(failed) = earlier(context, binding, made, Some(asked), &mut outcome).await {
+    if let Err(failed) = earlier(context, binding, made, Some(asked), &mut outcome).await? {
         outcome.overall = Some(failed);
-        return outcome;
+        return Ok(outcome);
     }
     if outcome.credential.is_none() {
         outcome.identity = None;
@@ -140,39 +141,43 @@ pub(super) async fn denied(
             Err(refused) => outcome.overall = Some(Verdict::no(refused.reason, refused.message)),
         }
     }
-    outcome
+    Ok(outcome)
 }
 
 /// Takes back at once, whether or not the spec works out, what the binding has made and that is no
-/// longer granted. Returns what is left.
+/// longer granted. Returns what is left, or what stands in the way.
+///
+/// # Errors
+/// When the binding is no longer what the visit goes by, or nobody can say.
 pub(super) async fn earlier(
     context: &Visit<'_>,
     binding: &WorkloadIdentityBinding,
     made: Vec<Superseded>,
     asked: Option<Asked>,
     outcome: &mut Outcome,
-) -> Result<Vec<Superseded>, Verdict> {
+) -> Result<Result<Vec<Superseded>, Verdict>, Error> {
     let mut standing = Vec::new();
     for superseded in made {
         if !is_revoked(context, &superseded, asked.as_ref()).await {
             standing.push(superseded);
             continue;
         }
-        one(context, binding, &superseded).await.map_err(|error| {
+        confirm::current(context, binding).await?;
+        if let Err(error) = one(context, binding, &superseded).await {
             outcome.wait = error.retry_after;
             let message = format!("the grant is gone, but the operator {error}");
-            Verdict::no(error.fault.reason(), message)
-        })?;
+            return Ok(Err(Verdict::no(error.fault.reason(), message)));
+        }
         outcome.superseded.retain(|s| *s != superseded);
         if outcome.credential.as_ref() == Some(&superseded.credential) {
             outcome.credential = None;
             let identity = superseded.resource_id.parse().ok();
-            annotate::withdraw_all(context, binding, identity.as_ref())
-                .await
-                .map_err(|refused| Verdict::no(refused.reason, refused.message))?;
+            if let Err(refused) = annotate::withdraw_all(context, binding, identity.as_ref()).await {
+                return Ok(Err(Verdict::no(refused.reason, refused.message)));
+            }
         }
     }
-    Ok(standing)
+    Ok(Ok(standing))
 }
 
 /// Whether a pair that the binding has made is no longer granted.

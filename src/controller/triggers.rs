@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::ExponentialBuilder;
 use futures::{Stream, StreamExt, stream};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ServiceAccount;
@@ -12,20 +11,19 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{self, Controller};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, Store};
-use kube::runtime::watcher::{self, Event, ExponentialBackoff, watcher};
+use kube::runtime::watcher::{self, Event, watcher};
 use kube::runtime::{Predicate, PredicateConfig, WatchStreamExt, predicates};
 use kube::{Api, Client, Resource, ResourceExt};
-use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, warn};
+use tracing::{debug, error};
 
 use super::authorize::Authorization;
 use super::context::{Context, Parts};
 use super::index::Guarded;
 use super::slots::Slots;
+use super::watches::{self, Reconnect};
 use super::{reconcile, service_account};
-use crate::domain::text;
 
 /// Changes of one object within this time are one visit. A new binding pays it twice: the finalizer
 /// is a visit of its own.
@@ -33,6 +31,10 @@ const DEBOUNCE: Duration = Duration::from_millis(50);
 
 /// Changes of grants within this time are one round: a chart brings many roles at once.
 const GRANT_DEBOUNCE: Duration = Duration::from_millis(500);
+
+/// When a round for changed grants is repeated. The API server that was asked in the first one may
+/// have known of the change later than the one that told us of it.
+const SECOND_LOOK: Duration = Duration::from_secs(10);
 
 /// Bindings that wait to be named to the controller because a sibling changed. When it is full
 /// the watch waits.
@@ -46,6 +48,7 @@ pub async fn run(parts: Parts, shutdown: CancellationToken, synced: impl FnOnce(
     let namespace = parts.namespace.clone();
     let authorization = parts.authorization;
     let issuer = parts.issuer.clone();
+    let watching = watches::lasting(parts.watch_timeout);
 
     let (accounts, accounts_writer) = reflector::store();
     let (bindings, bindings_writer) = reflector::store::<Guarded>();
@@ -63,9 +66,9 @@ pub async fn run(parts: Parts, shutdown: CancellationToken, synced: impl FnOnce(
     let binding_stream = {
         let context = context.clone();
         let api: Api<Guarded> = scoped(&client, namespace.as_deref());
-        watcher(api, watcher::Config::default())
+        watcher(api, watching.clone())
             .modify(|object| object.meta_mut().managed_fields = None)
-            .backoff(reconnect())
+            .backoff(Reconnect::default())
             .then(move |event| {
                 if let Ok(Event::Delete(object)) = &event {
                     context
@@ -93,9 +96,10 @@ pub async fn run(parts: Parts, shutdown: CancellationToken, synced: impl FnOnce(
                     .combine(predicates::annotations),
                 PredicateConfig::default(),
             )
-            .filter_map(seen)
+            .filter_map(|event| watches::unbroken("bindings", event))
     };
-    let account_stream = watch_accounts(scoped(&client, namespace.as_deref()), accounts_writer);
+    let accounts_api = scoped(&client, namespace.as_deref());
+    let account_stream = watch_accounts(accounts_api, watching.clone(), accounts_writer);
     let named = {
         let context = context.clone();
         move |account: Account| {
@@ -106,7 +110,7 @@ pub async fn run(parts: Parts, shutdown: CancellationToken, synced: impl FnOnce(
     };
 
     let (bump, everything) = watch::channel(());
-    let watching_grants = watch_grants(client, authorization, bump.clone());
+    let watching_grants = watch_grants(client, watching, authorization, bump.clone());
     let watching_issuer = watch_issuer(issuer, bump);
     let ready = announce(bindings.clone(), accounts, move || {
         know.send_replace(true);
@@ -148,36 +152,15 @@ type Account = PartialObjectMeta<ServiceAccount>;
 
 fn watch_accounts(
     api: Api<Account>,
+    watching: watcher::Config,
     writer: Writer<Account>,
 ) -> impl Stream<Item = Result<Account, watcher::Error>> + Send {
-    watcher(api, watcher::Config::default())
+    watcher(api, watching)
         .modify(service_account::prune)
-        .backoff(reconnect())
+        .backoff(Reconnect::default())
         .reflect(writer)
         .touched_objects()
-        .filter_map(seen)
-}
-
-/// How long a watch waits before it connects again: a restarted API server is back within seconds.
-fn reconnect() -> ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(200))
-        .with_max_delay(Duration::from_secs(10))
-        .with_jitter()
-        .without_max_times()
-        .into()
-}
-
-/// Keeps the errors of a watch from the controller. The watch connects again by itself; the
-/// controller would hold all other triggers back as well.
-async fn seen<K>(event: Result<K, watcher::Error>) -> Option<Result<K, watcher::Error>> {
-    match event {
-        Ok(object) => Some(Ok(object)),
-        Err(error) => {
-            warn!("a watch was interrupted: {}", text::cause(&error));
-            None
-        }
-    }
+        .filter_map(|event| watches::unbroken("ServiceAccounts", event))
 }
 
 fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
@@ -206,35 +189,22 @@ where
 
 /// A grant that comes or goes makes every binding be looked at again. Metadata only: what a role
 /// says is the API server's business, which is asked for every binding.
-async fn watch_grants(client: Client, authorization: Authorization, bump: watch::Sender<()>) {
+async fn watch_grants(
+    client: Client,
+    watching: watcher::Config,
+    authorization: Authorization,
+    bump: watch::Sender<()>,
+) {
     if authorization == Authorization::None {
         return;
     }
-    let roles = changes::<PartialObjectMeta<ClusterRole>>(client.clone());
-    let role_bindings = changes::<PartialObjectMeta<ClusterRoleBinding>>(client);
+    let roles = Api::<PartialObjectMeta<ClusterRole>>::all(client.clone());
+    let role_bindings = Api::<PartialObjectMeta<ClusterRoleBinding>>::all(client);
+    let roles = watches::changes("ClusterRoles", roles, watching.clone());
+    let role_bindings = watches::changes("ClusterRoleBindings", role_bindings, watching);
     stream::select(roles.boxed(), role_bindings.boxed())
         .for_each(|()| async { bump.send_replace(()) })
         .await;
-}
-
-/// Changes after the first complete list.
-fn changes<K>(client: Client) -> impl Stream<Item = ()>
-where
-    K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
-    K::DynamicType: Default,
-{
-    let mut listed = false;
-    watcher(Api::<K>::all(client), watcher::Config::default())
-        .backoff(reconnect())
-        .filter_map(move |event| {
-            let change = match event {
-                Ok(Event::Apply(_) | Event::Delete(_)) => true,
-                // A later list may bring what a broken watch has missed.
-                Ok(Event::InitDone) => std::mem::replace(&mut listed, true),
-                Ok(Event::Init | Event::InitApply(_)) | Err(_) => false,
-            };
-            std::future::ready(change.then_some(()))
-        })
 }
 
 async fn watch_issuer(mut issuer: watch::Receiver<String>, bump: watch::Sender<()>) {
@@ -243,12 +213,21 @@ async fn watch_issuer(mut issuer: watch::Receiver<String>, bump: watch::Sender<(
     }
 }
 
-/// One item for any number of bumps within the debounce time.
+/// One item for any number of bumps within the debounce time, and one more when all is quiet again.
 fn coalesced(bumps: watch::Receiver<()>) -> impl Stream<Item = ()> {
-    stream::unfold(bumps, |mut bumps| async move {
-        bumps.changed().await.ok()?;
+    stream::unfold((bumps, false), |(mut bumps, again)| async move {
+        let quiet = async {
+            if !again {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(SECOND_LOOK).await;
+        };
+        tokio::select! {
+            changed = bumps.changed() => changed.ok()?,
+            () = quiet => return Some(((), (bumps, false))),
+        }
         tokio::time::sleep(GRANT_DEBOUNCE).await;
         bumps.mark_unchanged();
-        Some(((), bumps))
+        Some(((), (bumps, true)))
     })
 }

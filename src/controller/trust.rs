@@ -5,7 +5,7 @@ use tracing::info;
 use super::context::id;
 use super::error::Error;
 use super::visit::Visit;
-use super::{revoke, status};
+use super::{confirm, revoke, status};
 use crate::api::{
     CredentialOrigin, IdentityStatus, Reason, Superseded, WorkloadIdentityBinding,
     WorkloadIdentityBindingStatus,
@@ -37,7 +37,8 @@ fn obsolete(
 /// whether it does trust; `outcome` says why not.
 ///
 /// # Errors
-/// Only when the status, which records the intent, could not be written.
+/// Only when the status, which records the intent, could not be written, or the binding is no longer
+/// what the visit goes by.
 pub(super) async fn establish(
     context: &Visit<'_>,
     binding: &mut WorkloadIdentityBinding,
@@ -83,6 +84,8 @@ pub(super) async fn establish(
         outcome.credential_synced = Verdict::unknown(Reason::Progressing, "The credential is being written.");
         if planned.steps.iter().any(|step| matches!(step, Step::Put(_))) && !on_record(&memory, outcome) {
             status::write(context, binding, outcome).await?;
+        } else {
+            confirm::current(context, binding).await?;
         }
         let repair = memory.credential == outcome.credential
             && conditions::is_ready(&memory, binding.metadata.generation);

@@ -14,6 +14,11 @@ use tower::timeout::TimeoutLayer;
 /// take minutes. Watches are not cut: their head comes at once.
 const DEADLINE: Duration = Duration::from_secs(15);
 
+/// How much longer than a watch a connection may be silent. A watch gives up by itself 5 s after the
+/// server should have ended it; this is for what no watch guards: the bodies of lists and other
+/// answers, and connections that were kept for the next call and lead nowhere any more.
+const MARGIN: Duration = Duration::from_secs(10);
+
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -35,18 +40,23 @@ pub enum Error {
     Build(Box<kube::Error>),
 }
 
-/// Connects to the cluster around this process, or to the one that a kubeconfig names.
+/// Connects to the cluster around this process, or to the one that a kubeconfig names. Watches last
+/// no longer than `watch_timeout`.
 ///
 /// # Errors
 /// Names the file that is wrong, or says that there is no configuration at all. No call is made.
 ///
 /// Answers the client and where it leads.
-pub async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<(Client, String), Error> {
+pub async fn connect(
+    kubeconfig: Option<&Path>,
+    context: Option<&str>,
+    watch_timeout: Duration,
+) -> Result<(Client, String), Error> {
     let options = KubeConfigOptions {
         context: context.map(str::to_owned),
         ..KubeConfigOptions::default()
     };
-    let config = if let Some(path) = kubeconfig {
+    let mut config = if let Some(path) = kubeconfig {
         let bad = |source| Error::Kubeconfig {
             path: path.display().to_string(),
             source: Box::new(source),
@@ -65,6 +75,9 @@ pub async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) -> Result
         Config::infer().await.map_err(|e| Error::Nowhere(Box::new(e)))?
     };
     let server = config.cluster_url.to_string();
+    config.read_timeout = Some(watch_timeout + MARGIN);
+    // Else the time that a connection was kept counts against the next answer on it.
+    config.reset_reader_on_write = true;
     let builder = ClientBuilder::try_from(config).map_err(|e| Error::Build(Box::new(e)))?;
     Ok((builder.with_layer(&TimeoutLayer::new(DEADLINE)).build(), server))
 }

@@ -30,6 +30,9 @@ const CAPPED: [&str; 9] = [
     "tokio_rustls",
 ];
 
+/// Libraries that say a second time, without the place, what is told where the call was made.
+const TOLD_BY_US: [&str; 2] = ["kube_runtime::watcher", "kube_client::client::builder"];
+
 /// Why the log cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -86,6 +89,9 @@ pub fn install(format: Format, level: &str, color: bool) -> Result<(), Error> {
 fn is_wanted(metadata: &Metadata<'_>) -> bool {
     // Our own lines name the binding; the controller's span would say it twice.
     if metadata.is_span() && metadata.target().starts_with("kube_runtime") {
+        return false;
+    }
+    if TOLD_BY_US.contains(&metadata.target()) {
         return false;
     }
     let carries_tokens = CAPPED.iter().any(|prefix| metadata.target().starts_with(prefix));

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use azure_emulator::client::{AccessToken, TokenError, exchange};
 use azure_emulator::{Emulator, Identity, Options};
 use kube::Client;
+use kube::config::Kubeconfig;
 use serde_json::json;
 
 use crate::cluster::{Cluster, OPERATOR_USER};
@@ -77,6 +78,13 @@ impl World {
     /// Writes the operator's tokens anew, as a kubelet does when they rotate.
     pub async fn write_operator_files(&self) -> Result<()> {
         operator::write_files(self.directory.path(), &self.cluster, &self.azure).await
+    }
+
+    /// Writes a kubeconfig beside the operator's files, and says with which flag the operator uses it.
+    pub fn write_kubeconfig(&self, name: &str, kubeconfig: &Kubeconfig) -> Result<String> {
+        let path = self.directory().join(name);
+        std::fs::write(&path, serde_yaml::to_string(kubeconfig)?)?;
+        Ok(format!("--kubeconfig={}", path.display()))
     }
 
     /// The folder of the operator's files.

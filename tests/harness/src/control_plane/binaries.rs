@@ -75,13 +75,16 @@ impl Binaries {
         }
     }
 
-    /// The command that runs kube-apiserver, and the controllers if there are any.
-    pub fn api_server(&self, flags: &[String], controllers_kubeconfig: &Path) -> Command {
+    /// The command that runs kube-apiserver, and with a kubeconfig the controllers, if there are any.
+    pub fn api_server(&self, flags: &[String], controllers_kubeconfig: Option<&Path>) -> Command {
         let mut command = match self {
             Self::Built(program) => {
                 let mut command = Command::new(program);
-                command.args(["apiserver", "--exit-on-stdin-eof", "--controllers-kubeconfig"]);
-                command.arg(controllers_kubeconfig).arg("--");
+                command.args(["apiserver", "--exit-on-stdin-eof"]);
+                if let Some(kubeconfig) = controllers_kubeconfig {
+                    command.arg("--controllers-kubeconfig").arg(kubeconfig);
+                }
+                command.arg("--");
                 command
             }
             Self::Assets(directory) => tied_to_stdin(&directory.join("kube-apiserver")),

@@ -8,10 +8,12 @@ mod api_server;
 mod binaries;
 mod go_build;
 mod go_source;
+mod link;
 mod pki;
 mod ports;
 mod process;
 mod progress;
+mod second;
 mod workdir;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -27,6 +29,7 @@ use api_server::Files;
 use binaries::Binaries;
 use pki::Pki;
 use process::Process;
+pub use second::{Balancer, SecondApiServer};
 use workdir::WorkDir;
 
 /// The group that RBAC does not apply to.
@@ -193,7 +196,9 @@ impl ControlPlane {
         let flags = self
             .files
             .flags(self.port, self.etcd_port, issuers, api_server_flags);
-        let command = self.binaries.api_server(&flags, &self.controllers_kubeconfig);
+        let command = self
+            .binaries
+            .api_server(&flags, Some(&self.controllers_kubeconfig));
         let mut process = Process::spawn(
             "kube-apiserver",
             command,

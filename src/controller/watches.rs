@@ -1,0 +1,134 @@
+//! What all watches have in common: they end and begin anew, say when they are interrupted, and do not hurry.
+
+use std::future::{Ready, ready};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use futures::{Stream, StreamExt};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::domain::text;
+
+/// The API server ends a watch after this time, and one that says nothing for 5 s longer is taken for
+/// dead: a connection can go silent without an end, and nothing else would tell.
+pub(super) fn lasting(timeout: Duration) -> watcher::Config {
+    watcher::Config::default().timeout(u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX))
+}
+
+/// How long a watch waits before it connects again: a restarted API server is back within seconds.
+pub(super) struct Reconnect {
+    waits: ExponentialBackoff,
+    last: Option<Instant>,
+}
+
+impl Reconnect {
+    /// Time without an interruption after which the waits begin anew.
+    const CALM: Duration = Duration::from_secs(30);
+
+    fn waits() -> ExponentialBackoff {
+        ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(200))
+            .with_max_delay(Duration::from_secs(10))
+            .with_jitter()
+            .without_max_times()
+            .build()
+    }
+}
+
+impl Default for Reconnect {
+    fn default() -> Self {
+        Self {
+            waits: Self::waits(),
+            last: None,
+        }
+    }
+}
+
+impl Iterator for Reconnect {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let now = Instant::now();
+        if self.last.replace(now).is_some_and(|last| now - last > Self::CALM) {
+            self.waits = Self::waits();
+        }
+        self.waits.next()
+    }
+}
+
+impl Backoff for Reconnect {
+    /// Nothing: it is called at the beginning of every list too, also of one that fails, and then the
+    /// waits would never grow.
+    fn reset(&mut self) {}
+}
+
+/// Keeps the errors of a watch from the controller. The watch connects again by itself; the
+/// controller would hold all other triggers back as well.
+pub(super) fn unbroken<K>(
+    what: &str,
+    event: Result<K, watcher::Error>,
+) -> Ready<Option<Result<K, watcher::Error>>> {
+    if let Err(error) = &event {
+        interrupted(what, error);
+    }
+    ready(event.ok().map(Ok))
+}
+
+fn interrupted(what: &str, error: &watcher::Error) {
+    warn!("the watch of {what} was interrupted: {}", text::cause(error));
+}
+
+/// Changes after the first complete list.
+pub(super) fn changes<K>(what: &'static str, api: Api<K>, watching: watcher::Config) -> impl Stream<Item = ()>
+where
+    K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    let mut listed = false;
+    watcher(api, watching)
+        .backoff(Reconnect::default())
+        .filter_map(move |event| {
+            let change = match event {
+                Ok(Event::Apply(_) | Event::Delete(_)) => true,
+                // A later list may bring what a broken watch has missed.
+                Ok(Event::InitDone) => std::mem::replace(&mut listed, true),
+                Ok(Event::Init | Event::InitApply(_)) => false,
+                Err(error) => {
+                    interrupted(what, &error);
+                    false
+                }
+            };
+            ready(change.then_some(()))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_waits_grow_to_their_bound_and_begin_anew_after_a_calm_time() {
+        let mut reconnect = Reconnect::default();
+        let mut waits = Vec::new();
+        for _ in 0..20 {
+            let wait = reconnect.next().unwrap();
+            reconnect.reset();
+            waits.push(wait);
+            tokio::time::sleep(wait).await;
+        }
+        assert!(waits[0] < Duration::from_millis(500), "{waits:?}");
+        assert!(
+            waits[19] >= Duration::from_secs(10) && waits[19] <= Duration::from_secs(20),
+            "{waits:?}"
+        );
+        tokio::time::sleep(Reconnect::CALM - Duration::from_secs(1)).await;
+        assert!(reconnect.next().unwrap() >= Duration::from_secs(10), "too early");
+        tokio::time::sleep(Reconnect::CALM + Duration::from_secs(1)).await;
+        assert!(reconnect.next().unwrap() < Duration::from_millis(500));
+    }
+}
