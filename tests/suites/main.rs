@@ -5,6 +5,7 @@
 
 mod authorization;
 mod azure_drift;
+mod gate;
 mod input;
 mod issuer;
 mod lifecycle;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         issuer::trials(),
         process::trials(),
         secrets::trials(),
+        gate::trials(),
     ];
     runner::run(suites.into_iter().flatten().collect())
 }

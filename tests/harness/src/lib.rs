@@ -7,6 +7,7 @@
 mod audit;
 pub mod cluster;
 pub mod control_plane;
+pub mod gate;
 mod operator;
 mod platform;
 pub mod program;

@@ -1,7 +1,10 @@
 //! One test's part of a cluster: a namespace, an Azure of its own, and what people and workloads do there.
 
 pub mod bindings;
+mod gated;
 mod people;
+
+pub use gated::Gates;
 
 use std::path::Path;
 use std::sync::Arc;
