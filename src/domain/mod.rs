@@ -22,3 +22,6 @@ pub use credential::{Credential, Tuple};
 pub use desired::{Defaults, Desired};
 pub use fault::Fault;
 pub use outcome::{Outcome, Verdict};
+
+#[cfg(test)]
+mod properties;

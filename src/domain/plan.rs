@@ -82,8 +82,12 @@ pub fn plan(wish: Wish<'_>, found: &[Credential]) -> Plan {
     }
 
     let mut steps: Vec<Step> = Vec::new();
+    if let Some(other) = same_subject {
+        // Ours under an older name or audience: Azure takes no second one beside it.
+        steps.push(Step::Delete(other.name.clone()));
+    }
     if let Some(edited) = same_name {
-        if !remembered(edited) {
+        if !remembered(edited) || edited.is_aks_identity_binding() {
             return Plan::refused(
                 Reason::CredentialNameTaken,
                 format!(
@@ -96,10 +100,7 @@ pub fn plan(wish: Wish<'_>, found: &[Credential]) -> Plan {
         if edited.tuple.differs_in_case_only(&want.tuple) {
             steps.push(Step::Delete(want.name.clone()));
         }
-    } else if let Some(other) = same_subject {
-        // Ours under an older name or audience: Azure takes no second one beside it.
-        steps.push(Step::Delete(other.name.clone()));
-    } else if found.len() >= MAX_PER_IDENTITY {
+    } else if steps.is_empty() && found.len() >= MAX_PER_IDENTITY {
         let Some(room) = found.iter().find(|c| obsolete(c)) else {
             return Plan::refused(
                 Reason::CredentialLimitReached,
@@ -169,5 +170,7 @@ pub fn apply(found: &mut Vec<Credential>, step: &Step) {
     }
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

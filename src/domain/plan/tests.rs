@@ -1,5 +1,3 @@
-use proptest::prelude::*;
-
 use super::*;
 use crate::domain::Tuple;
 use crate::domain::ownership::record;
@@ -174,75 +172,37 @@ fn a_full_identity_makes_room_only_out_of_what_is_ours() {
     assert_eq!(plan.steps, [Step::Delete(old.name), Step::Put(want.clone())]);
 }
 
-fn any_credential() -> impl Strategy<Value = Credential> {
-    let tuple = ("[ab]", "[abc]", "[ab]")
-        .prop_map(|(issuer, sa, audience)| tuple(&format!("https://{issuer}/"), &sa, &audience));
-    (tuple, prop::option::of("[xyz]{3}")).prop_map(|(tuple, name)| match name {
-        Some(name) => foreign(&name, tuple),
-        None => Credential::named_by_us(PREFIX, tuple),
-    })
+#[test]
+fn ours_that_was_edited_is_repaired_beside_ours_of_an_older_audience() {
+    let want = want();
+    let edited = foreign(&want.name, tuple("https://edited/", "web", "aud"));
+    let old = Credential::named_by_us(PREFIX, tuple("https://issuer/", "web", "old"));
+    let memory = record(&want, CredentialOrigin::Created);
+    let plan = plan(
+        Wish {
+            memory: Some(&memory),
+            obsolete: std::slice::from_ref(&old),
+            ..wish(&want)
+        },
+        &[edited, old.clone()],
+    );
+    assert_eq!(plan.steps, [Step::Delete(old.name), Step::Put(want.clone())]);
 }
 
-/// What Azure could hold: names unique, (issuer, subject) unique, at most 20.
-fn any_identity() -> impl Strategy<Value = Vec<Credential>> {
-    (prop::collection::vec(any_credential(), 0..8), prop::bool::ANY).prop_map(|(candidates, full)| {
-        let mut held: Vec<Credential> = Vec::new();
-        for candidate in candidates {
-            if held
-                .iter()
-                .all(|c| c.name != candidate.name && !c.tuple.collides_with(&candidate.tuple))
-            {
-                held.push(candidate);
-            }
-        }
-        while full && held.len() < MAX_PER_IDENTITY {
-            let n = held.len();
-            held.push(foreign(
-                &format!("filler-{n}"),
-                tuple("https://filler/", &format!("n{n}"), "aud"),
-            ));
-        }
-        held
-    })
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
-    #[test]
-    fn a_plan_is_idempotent_and_touches_only_what_is_ours(
-        found in any_identity(),
-        want in any_credential().prop_map(|c| Credential::named_by_us(PREFIX, c.tuple)),
-        old in prop::option::of(any_credential().prop_map(|c| Credential::named_by_us(PREFIX, c.tuple))),
-        remembers in prop::bool::ANY,
-        never in prop::bool::ANY,
-    ) {
-        let obsolete: Vec<Credential> = old.into_iter().filter(|o| o.name != want.name && found.contains(o)).collect();
-        let memory = remembers.then(|| record(&want, CredentialOrigin::Created));
-        let adoption = if never { Adoption::Never } else { Adoption::IfEqual };
-        let wish = Wish { credential: &want, adoption, memory: memory.as_ref(), obsolete: &obsolete };
-        let first = plan(wish, &found);
-
-        let mut after = found.clone();
-        for step in &first.steps {
-            if let Step::Delete(name) = step {
-                let ours = obsolete.iter().any(|o| o.name == *name) || (remembers && *name == want.name);
-                prop_assert!(ours, "deleted {name}, which is not ours");
-            }
-            if let Step::Put(credential) = step {
-                prop_assert_eq!(credential, &want);
-                let taken = after.iter().any(|c| c.name != want.name && c.tuple.collides_with(&want.tuple));
-                prop_assert!(!taken, "Azure refuses a second credential for one issuer and subject");
-            }
-            apply(&mut after, step);
-            prop_assert!(after.len() <= MAX_PER_IDENTITY);
-        }
-        let puts = first.steps.iter().filter(|s| matches!(s, Step::Put(_))).count();
-        prop_assert!(puts <= 1);
-        if let Trust::By(credential, _) = &first.trust {
-            prop_assert!(after.contains(credential));
-            prop_assert_eq!(&credential.tuple, &want.tuple);
-        }
-        let again = plan(wish, &after);
-        prop_assert_eq!(again.steps, vec![], "not idempotent");
-    }
+#[test]
+fn what_belongs_to_aks_is_not_overwritten_whatever_the_status_says() {
+    let want = want();
+    let theirs = foreign(
+        &want.name,
+        tuple("https://ib.oic.prod-aks.azure.com/t/c", "web", "aud"),
+    );
+    let memory = record(&want, CredentialOrigin::Created);
+    let plan = plan(
+        Wish {
+            memory: Some(&memory),
+            ..wish(&want)
+        },
+        &[theirs],
+    );
+    assert_eq!(refusal(&plan), Some(Reason::CredentialNameTaken));
 }
