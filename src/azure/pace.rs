@@ -40,7 +40,7 @@ const COUNTED: [Operation; 4] = [
 pub struct Busy {
     /// Until there is a token.
     pub wait: Duration,
-    /// Whether Azure asked for it, or we keep to the pace by ourselves.
+    /// Whether Azure asked for so much, or we keep to the pace by ourselves.
     pub asked: bool,
 }
 
@@ -219,7 +219,7 @@ impl IdentityPace {
         let rest = rest.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
         Busy {
             wait: bucket.wait_for(ahead + 1, now).max(rest),
-            asked: bucket.rests(now),
+            asked: bucket.rest(now) > LONGEST_WAIT,
         }
     }
 

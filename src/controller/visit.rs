@@ -64,7 +64,7 @@ impl<'a> Visit<'a> {
     async fn aside<T>(&self, waiting: impl Future<Output = T>) -> T {
         drop(self.swap(None));
         let result = waiting.await;
-        let again = self.context.turns.take(self.party(Urgency::First)).await;
+        let again = self.context.turns.take(self.party(Urgency::Begun)).await;
         drop(self.swap(Some(again)));
         result
     }

@@ -14,15 +14,17 @@ pub use turns::{Turn, Turns};
 pub struct Party<'a> {
     /// Namespaces take turns.
     pub namespace: &'a str,
-    /// Who goes first, whatever the namespace.
+    /// Who goes first.
     pub urgency: Urgency,
 }
 
 /// Who goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Urgency {
-    /// What takes trust back, and what has begun already.
+    /// What takes trust back: before everything else, whatever the namespace.
     First,
+    /// What has begun already: before the rest of its namespace.
+    Begun,
     /// Everything else.
     Usual,
 }

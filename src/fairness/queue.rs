@@ -25,8 +25,9 @@ impl<T> Queue<T> {
     /// Appends an item.
     pub fn push(&mut self, party: Party<'_>, item: T) {
         match party.urgency {
-            Urgency::First => self.first.push(party.namespace, item),
-            Urgency::Usual => self.usual.push(party.namespace, item),
+            Urgency::First => self.first.of(party.namespace).push_back(item),
+            Urgency::Begun => self.usual.of(party.namespace).push_front(item),
+            Urgency::Usual => self.usual.of(party.namespace).push_back(item),
         }
     }
 
@@ -38,8 +39,14 @@ impl<T> Queue<T> {
     /// How many items would be taken before a new one of this party.
     pub fn ahead_of(&self, party: Party<'_>) -> usize {
         match party.urgency {
-            Urgency::First => self.first.ahead_of(party.namespace),
-            Urgency::Usual => self.first.len + self.usual.ahead_of(party.namespace),
+            Urgency::First => self
+                .first
+                .ahead_of(party.namespace, self.first.waiting(party.namespace)),
+            Urgency::Begun => self.first.len + self.usual.ahead_of(party.namespace, 0),
+            Urgency::Usual => {
+                let own = self.usual.waiting(party.namespace);
+                self.first.len + self.usual.ahead_of(party.namespace, own)
+            }
         }
     }
 
@@ -68,15 +75,17 @@ impl<T> Default for RoundRobin<T> {
 }
 
 impl<T> RoundRobin<T> {
-    fn push(&mut self, namespace: &str, item: T) {
+    /// The queue of a namespace, to which one item is about to be added.
+    fn of(&mut self, namespace: &str) -> &mut VecDeque<T> {
         self.len += 1;
-        if let Some(items) = self.by_namespace.get_mut(namespace) {
-            items.push_back(item);
-            return;
+        if !self.by_namespace.contains_key(namespace) {
+            self.order.push_back(namespace.to_owned());
         }
-        self.order.push_back(namespace.to_owned());
-        self.by_namespace
-            .insert(namespace.to_owned(), VecDeque::from([item]));
+        self.by_namespace.entry(namespace.to_owned()).or_default()
+    }
+
+    fn waiting(&self, namespace: &str) -> usize {
+        self.by_namespace.get(namespace).map_or(0, VecDeque::len)
     }
 
     fn pop(&mut self) -> Option<T> {
@@ -92,8 +101,8 @@ impl<T> RoundRobin<T> {
         Some(item)
     }
 
-    fn ahead_of(&self, namespace: &str) -> usize {
-        let own = self.by_namespace.get(namespace).map_or(0, VecDeque::len);
+    /// How many come before a new item that has `own` of its namespace before it.
+    fn ahead_of(&self, namespace: &str, own: usize) -> usize {
         let others = self
             .by_namespace
             .iter()
@@ -127,6 +136,21 @@ mod tests {
         assert_eq!(queue.pop(), Some(("big", 0)));
         assert_eq!(queue.pop(), Some(("small", 0)));
         assert_eq!(queue.pop(), Some(("big", 1)));
+    }
+
+    #[test]
+    fn what_has_begun_goes_before_the_rest_of_its_namespace_only() {
+        let mut queue = Queue::default();
+        queue.push(usual("a"), "a new");
+        queue.push(usual("b"), "b new");
+        let begun = Party {
+            urgency: Urgency::Begun,
+            ..usual("b")
+        };
+        assert_eq!(queue.ahead_of(begun), 1);
+        queue.push(begun, "b begun");
+        assert_eq!(queue.pop(), Some("a new"));
+        assert_eq!((queue.pop(), queue.pop()), (Some("b begun"), Some("b new")));
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod gate;
 mod input;
 mod issuer;
 mod lifecycle;
+mod limits;
 mod mappings;
 mod ownership;
 mod process;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         azure_drift::trials(),
         input::trials(),
         issuer::trials(),
+        limits::trials(),
         process::trials(),
         secrets::trials(),
         gate::trials(),

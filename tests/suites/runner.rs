@@ -15,6 +15,9 @@ use workload_identity_binding::runtime::telemetry::{self, Format};
 /// Longest trial. Most take a second or two.
 const DEADLINE: Duration = Duration::from_mins(3);
 
+/// The same for trials that go through every point of something.
+const LONG_DEADLINE: Duration = Duration::from_mins(30);
+
 /// How many trials run at the same time: they wait more than they work.
 const THREADS: usize = 6;
 
@@ -51,7 +54,6 @@ pub fn run(trials: Vec<Trial>) -> ExitCode {
 }
 
 /// Notes what a trial has covered, as one line: `crash lifecycle: 48 points, 0 violations`.
-#[allow(dead_code, reason = "trials that count are few")]
 pub fn figure(line: impl Into<String>) {
     let mut figures = FIGURES.lock().unwrap_or_else(PoisonError::into_inner);
     figures.insert(line.into());
@@ -63,7 +65,18 @@ where
     F: FnOnce(World) -> T + Send + 'static,
     T: Future<Output = Result<()>> + Send + 'static,
 {
-    trial(name, async move || {
+    trial(name, DEADLINE, async move || {
+        test(World::new(cluster().await?).await?).await
+    })
+}
+
+/// The same, for a trial that goes through every point of something.
+pub fn exhaustive<F, T>(name: String, test: F) -> Trial
+where
+    F: FnOnce(World) -> T + Send + 'static,
+    T: Future<Output = Result<()>> + Send + 'static,
+{
+    trial(name, LONG_DEADLINE, async move || {
         test(World::new(cluster().await?).await?).await
     })
 }
@@ -74,19 +87,19 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Future<Output = Result<()>> + Send + 'static,
 {
-    trial(name, test)
+    trial(name, DEADLINE, test)
 }
 
-fn trial<F, T>(name: String, test: F) -> Trial
+fn trial<F, T>(name: String, deadline: Duration, test: F) -> Trial
 where
     F: FnOnce() -> T + Send + 'static,
     T: Future<Output = Result<()>> + Send,
 {
     Trial::test(name, move || {
         let result = RUNTIME.block_on(async {
-            let ended = tokio::time::timeout(DEADLINE, test()).await;
+            let ended = tokio::time::timeout(deadline, test()).await;
             ended
-                .with_context(|| format!("not ended after {DEADLINE:?}"))
+                .with_context(|| format!("not ended after {deadline:?}"))
                 .flatten()
         });
         result.map_err(|error| Failed::from(format!("{error:#}")))

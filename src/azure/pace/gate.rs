@@ -88,7 +88,7 @@ impl State {
     fn busy(&self, tokens: usize, now: Instant) -> Busy {
         Busy {
             wait: self.bucket.wait_for(tokens, now),
-            asked: self.bucket.rests(now),
+            asked: self.bucket.rest(now) > LONGEST_WAIT,
         }
     }
 }
