@@ -82,3 +82,96 @@ impl<A: ManagedIdentities> ManagedIdentities for Fenced<A> {
         self.cover(Operation::DeleteCredential, write).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::domain::Tuple;
+
+    /// Notes writes; reads answer nothing.
+    #[derive(Default)]
+    struct Azure(Mutex<Vec<&'static str>>);
+
+    #[async_trait]
+    impl ManagedIdentities for Azure {
+        async fn identity(&self, _: &IdentityId) -> Result<Identity, AzureError> {
+            self.0.lock().unwrap().push("identity");
+            Ok(Identity {
+                client_id: String::new(),
+                principal_id: String::new(),
+                tenant_id: String::new(),
+            })
+        }
+        async fn credentials(&self, _: &IdentityId) -> Result<Vec<Credential>, AzureError> {
+            self.0.lock().unwrap().push("credentials");
+            Ok(Vec::new())
+        }
+        async fn put(&self, _: &IdentityId, _: &Credential) -> Result<(), AzureError> {
+            self.0.lock().unwrap().push("put");
+            Ok(())
+        }
+        async fn delete(&self, _: &IdentityId, _: &str) -> Result<(), AzureError> {
+            self.0.lock().unwrap().push("delete");
+            Ok(())
+        }
+    }
+
+    /// A claim with so much left.
+    struct Left(Duration);
+
+    #[async_trait]
+    impl Claim for Left {
+        async fn cover(
+            &self,
+            needed: Duration,
+            call: BoxFuture<'_, Result<(), AzureError>>,
+        ) -> Option<Result<(), AzureError>> {
+            if self.0 < needed { None } else { Some(call.await) }
+        }
+    }
+
+    async fn calls(left: Duration) -> (Vec<&'static str>, [Result<(), AzureError>; 2]) {
+        let azure = Arc::new(Azure::default());
+        let fenced = Fenced::new(azure.clone(), Arc::new(Left(left)));
+        let id = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/web";
+        let id: IdentityId = id.parse().unwrap();
+        let credential = Credential {
+            name: "wib-web".to_owned(),
+            tuple: Tuple {
+                issuer: "https://issuer.example".to_owned(),
+                subject: "system:serviceaccount:shop:web".to_owned(),
+                audience: "api://AzureADTokenExchange".to_owned(),
+            },
+        };
+        fenced.identity(&id).await.unwrap();
+        fenced.credentials(&id).await.unwrap();
+        let results = [
+            fenced.put(&id, &credential).await,
+            fenced.delete(&id, "wib-web").await,
+        ];
+        let made = azure.0.lock().unwrap().clone();
+        (made, results)
+    }
+
+    #[tokio::test]
+    async fn reads_pass_and_writes_need_a_second_of_the_claim() {
+        for left in [Duration::ZERO, Duration::from_millis(999)] {
+            let (made, results) = calls(left).await;
+            assert_eq!(made, ["identity", "credentials"]);
+            let operations = [Operation::PutCredential, Operation::DeleteCredential];
+            for (result, operation) in results.into_iter().zip(operations) {
+                let error = result.unwrap_err();
+                assert_eq!((error.operation, error.fault), (operation, Fault::Unavailable));
+                assert!(
+                    error.fault.leaves_write_open(),
+                    "the next write must not trust an old list"
+                );
+            }
+        }
+        let (made, results) = calls(Duration::from_secs(1)).await;
+        assert_eq!(made, ["identity", "credentials", "put", "delete"]);
+        assert!(results.iter().all(Result::is_ok));
+    }
+}

@@ -8,6 +8,7 @@ mod azure_drift;
 mod gate;
 mod input;
 mod issuer;
+mod leadership;
 mod lifecycle;
 mod mappings;
 mod ownership;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         process::trials(),
         secrets::trials(),
         gate::trials(),
+        leadership::trials(),
     ];
     runner::run(suites.into_iter().flatten().collect())
 }
