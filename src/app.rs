@@ -1,5 +1,6 @@
 //! Wiring: from settings to a running operator.
 
+mod lead;
 mod observe;
 
 use std::net::SocketAddr;
@@ -16,16 +17,18 @@ use tracing::{info, warn};
 
 use crate::api::WorkloadIdentityBinding;
 use crate::azure::{
-    Arm, AzureSettings, CredentialSettings, Endpoints, LaneSettings, Lanes, Pace, SetupError,
+    Arm, AzureSettings, CredentialSettings, Endpoints, Fenced, LaneSettings, Lanes, Pace, SetupError,
 };
 use crate::cli::RunArgs;
 use crate::controller::{self, Parts, SystemClock, ThreadJitter};
 use crate::domain::backoff::Intervals;
 use crate::domain::{Defaults, text};
+use crate::runtime::client::{self, Cluster};
 use crate::runtime::issuer::Source;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::readiness::{Gate, Readiness};
-use crate::runtime::{client, crd, issuer, server};
+use crate::runtime::{crd, issuer, server};
+use lead::Campaign;
 use observe::MetricsObserver;
 
 /// Why the operator ended, in one sentence, with the exit code that says the same.
@@ -40,6 +43,9 @@ pub enum Failure {
     /// Azure cannot be used.
     #[error("{0}")]
     Azure(String),
+    /// Another replica leads, or may.
+    #[error("{0}")]
+    Leadership(String),
     /// Something else.
     #[error("{0}")]
     Other(String),
@@ -53,6 +59,7 @@ impl Failure {
             Self::Setting(_) => 2,
             Self::Kubernetes(_) => 3,
             Self::Azure(_) => 4,
+            Self::Leadership(_) => 5,
         }
     }
 }
@@ -94,10 +101,12 @@ impl App {
         self.address
     }
 
-    /// Runs until `shutdown` is cancelled; visits under way are finished first.
+    /// Runs until `shutdown` is cancelled; visits under way are finished first, and then the lease is
+    /// given back.
     ///
     /// # Errors
-    /// When a setting is wrong, or Kubernetes or Azure cannot be reached in time.
+    /// When a setting is wrong, or Kubernetes or Azure cannot be reached in time, or leadership is
+    /// lost.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Failure> {
         let Self {
             args,
@@ -113,25 +122,45 @@ impl App {
             args.kubernetes.kubeconfig.as_deref(),
             args.kubernetes.context.as_deref(),
         );
-        let kubernetes = client::connect(kubeconfig, context, args.kubernetes.watch_timeout).await;
-        let (kubernetes, server) = kubernetes.map_err(|e| Failure::Kubernetes(e.to_string()))?;
+        let unusable = |e: client::Error| Failure::Kubernetes(e.to_string());
+        let watch_timeout = args.kubernetes.watch_timeout;
+        let cluster = Cluster::find(kubeconfig, context, watch_timeout)
+            .await
+            .map_err(unusable)?;
+        let (election, leadership) = lead::election(&args, &cluster)?;
+        let kubernetes = cluster.client(leadership.clone()).map_err(unusable)?;
         let pace = Arc::new(Pace::new(shutdown.clone()));
         let azure = Arc::new(Arm::new(&azure_settings(&args)?, pace.clone(), observer.clone())?);
 
         let work = async {
             let source = issuer_source(&args);
-            let patience = args.process.startup_timeout;
-            let ((), issuer) = tokio::try_join!(
-                login(&azure, &args, patience, &readiness),
-                first_issuer(&source, &kubernetes, &server, patience, &readiness),
-            )?;
-            info!(issuer, "the cluster's issuer");
-            crd::wait_for::<WorkloadIdentityBinding>(&kubernetes).await;
-            readiness.open(Gate::Crd);
+            let server = cluster.server();
+            let issuer = tokio::select! {
+                // A stop before there is work has nothing to wait for.
+                () = shutdown.cancelled() => return Ok(()),
+                issuer = prepare(&azure, &kubernetes, &source, &server, &args, &readiness) => issuer?,
+            };
+
+            // Whoever could not work does not lead: the election begins only here.
+            readiness.stand_by(true);
+            metrics.leads(&args.election.lease_name, false);
+            let gate = readiness.clone();
+            let mut campaign = Campaign::start(election, move || gate.open(Gate::Lease));
+            tokio::select! {
+                () = leadership.acquired() => {}
+                failure = campaign.lost() => return Err(failure),
+                () = shutdown.cancelled() => {
+                    campaign.release().await;
+                    return Ok(());
+                }
+            }
+            readiness.stand_by(false);
+            metrics.leads(&args.election.lease_name, true);
 
             let (publish, known) = watch::channel(issuer);
             let every = args.kubernetes.issuer_refresh_interval;
             let following = issuer::follow(source, kubernetes.clone(), every, publish);
+            let azure = Arc::new(Fenced::new(azure, Arc::new(lead::Claim(leadership))));
             let lanes = Lanes::new(azure, pace, lane_settings(&args), Arc::new(ThreadJitter));
             let gate = readiness.clone();
             let parts = parts(&args, kubernetes.clone(), lanes, known, observer);
@@ -140,9 +169,13 @@ impl App {
                 info!("watching bindings");
             });
             tokio::select! {
-                () = controller => Ok(()),
-                () = following => Ok(()),
+                failure = campaign.lost() => return Err(failure),
+                () = controller => {}
+                () = following => {}
+                () = early_stop(&shutdown, &readiness) => {}
             }
+            campaign.release().await;
+            Ok(())
         };
         let deadline = async {
             shutdown.cancelled().await;
@@ -151,24 +184,43 @@ impl App {
         };
         tokio::select! {
             result = work => result,
-            result = server::serve(listener, readiness.clone(), metrics) => {
+            result = server::serve(listener, readiness.clone(), metrics.clone()) => {
                 Err(Failure::Other(format!("the HTTP server has ended: {result:?}")))
             }
             () = deadline => {
                 warn!("visits under way did not end in time; the next run goes on with them");
                 Ok(())
             }
-            () = early_stop(&shutdown, &readiness) => Ok(()),
         }
     }
 }
 
-/// A stop before the controller runs has nothing to wait for.
+/// A stop before the first list is there has nothing to wait for.
 async fn early_stop(shutdown: &CancellationToken, readiness: &Readiness) {
     shutdown.cancelled().await;
-    if readiness.pending().is_none() {
+    if readiness.report().is_ok() {
         std::future::pending::<()>().await;
     }
+}
+
+/// All that work needs and that can be had by reading. Answers the cluster's issuer.
+async fn prepare(
+    azure: &Arm,
+    kubernetes: &Client,
+    source: &Source,
+    server: &str,
+    args: &RunArgs,
+    readiness: &Readiness,
+) -> Result<String, Failure> {
+    let patience = args.process.startup_timeout;
+    let ((), issuer) = tokio::try_join!(
+        login(azure, args, patience, readiness),
+        first_issuer(source, kubernetes, server, patience, readiness),
+    )?;
+    info!(issuer, "the cluster's issuer");
+    crd::wait_for::<WorkloadIdentityBinding>(kubernetes).await;
+    readiness.open(Gate::Crd);
+    Ok(issuer)
 }
 
 async fn login(
@@ -328,6 +380,6 @@ fn parts(
         clock: Arc::new(SystemClock),
         jitter: Arc::new(ThreadJitter),
         observer,
-        instance: std::env::var("HOSTNAME").ok(),
+        instance: lead::pod_name(args),
     }
 }

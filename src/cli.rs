@@ -10,9 +10,14 @@ use crate::api::DeletionPolicy;
 use crate::azure::{Cloud, CredentialKind};
 use crate::controller::Authorization;
 use crate::domain::credential::is_valid_prefix;
+use crate::runtime::leader::LONGEST as LONGEST_LEASE;
 use crate::runtime::telemetry::Format;
 
-const EXIT_CODES: &str = "Exit codes: 0 stopped as asked, 1 failed, 2 a setting is wrong, 3 Kubernetes cannot be used, 4 Azure cannot be used.";
+/// Shortest lease: its claim must outlive a renewal, a retry and the last second, in which no write
+/// at Azure begins.
+const SHORTEST_LEASE: Duration = Duration::from_secs(3);
+
+const EXIT_CODES: &str = "Exit codes: 0 stopped as asked, 1 failed, 2 a setting is wrong, 3 Kubernetes cannot be used, 4 Azure cannot be used, 5 no longer the leader.";
 
 /// Makes Azure managed identities trust Kubernetes ServiceAccounts, one object each.
 #[derive(Debug, Parser)]
@@ -52,6 +57,9 @@ pub struct RunArgs {
     /// Settings of the way to Kubernetes.
     #[command(flatten)]
     pub kubernetes: KubernetesArgs,
+    /// Settings of the leader election.
+    #[command(flatten)]
+    pub election: ElectionArgs,
     /// Settings of the process.
     #[command(flatten)]
     pub process: ProcessArgs,
@@ -179,6 +187,29 @@ pub struct KubernetesArgs {
     pub issuer_refresh_interval: Duration,
 }
 
+/// Settings of the leader election.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Leader election")]
+pub struct ElectionArgs {
+    /// Work only while holding a lease, so that several replicas may run. With =false this must be
+    /// the only one.
+    #[arg(long, env = "WIB_LEADER_ELECT", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub leader_elect: bool,
+    /// Namespace of the lease. By default the pod's own, else workload-identity-binding-system.
+    #[arg(long, env = "WIB_LEASE_NAMESPACE", value_name = "NAMESPACE", value_parser = object_name)]
+    pub lease_namespace: Option<String>,
+    /// Name of the lease.
+    #[arg(long, env = "WIB_LEASE_NAME", value_name = "NAME", default_value = "workload-identity-binding", value_parser = object_name)]
+    pub lease_name: String,
+    /// How long a leader that died without a word keeps others off. Whole seconds, 3s to 5m. The
+    /// lease is renewed every third of it, and a call may take a fifth.
+    #[arg(long, env = "WIB_LEASE_DURATION", value_name = "DURATION", default_value = "15s", value_parser = lease_duration)]
+    pub lease_duration: Duration,
+    /// Name of this pod, in the lease and in events. By default HOSTNAME.
+    #[arg(long, env = "POD_NAME", value_name = "NAME")]
+    pub pod_name: Option<String>,
+}
+
 /// Settings of the process.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Process")]
@@ -221,6 +252,8 @@ impl RunArgs {
             &mut azure.azure_client_secret,
             &mut kubernetes.context,
             &mut kubernetes.watch_namespace,
+            &mut self.election.lease_namespace,
+            &mut self.election.pod_name,
         ] {
             *text = text.take().filter(|t| !t.is_empty());
         }
@@ -256,6 +289,26 @@ fn seconds(text: &str) -> Result<Duration, String> {
         Ok(duration)
     } else {
         Err("must be whole seconds, from 1s to 1h".to_owned())
+    }
+}
+
+/// A duration of a lease: the object holds whole seconds, and writes at Azure need a second of it.
+fn lease_duration(text: &str) -> Result<Duration, String> {
+    let duration = interval(text)?;
+    if duration.subsec_nanos() == 0 && (SHORTEST_LEASE..=LONGEST_LEASE).contains(&duration) {
+        Ok(duration)
+    } else {
+        Err("must be whole seconds, 3s to 5m".to_owned())
+    }
+}
+
+/// A name of an object, which becomes part of a path. Empty stands for none.
+fn object_name(text: &str) -> Result<String, String> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if text.len() <= 253 && text.chars().all(allowed) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be lower-case letters, digits and hyphens".to_owned())
     }
 }
 
@@ -320,5 +373,32 @@ mod tests {
         assert_eq!(seconds("1m"), Ok(Duration::from_mins(1)));
         assert!(seconds("1500ms").is_err() && seconds("2h").is_err() && seconds("100ms").is_err());
         assert!(interval("0s").is_err() && interval("-5s").is_err() && interval("soon").is_err());
+        assert_eq!(lease_duration("15s"), Ok(Duration::from_secs(15)));
+        for text in ["2s", "3500ms", "301s", "1h", "long"] {
+            assert!(lease_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_election_is_a_flag_with_or_without_a_value() {
+        for (flags, wanted) in [
+            (&[][..], true),
+            (&["--leader-elect"], true),
+            (&["--leader-elect=true"], true),
+            (&["--leader-elect=false"], false),
+        ] {
+            let cli = Cli::try_parse_from(["wib", "run"].iter().chain(flags)).unwrap();
+            let Command::Run(args) = cli.command else {
+                panic!("not run")
+            };
+            assert_eq!(args.election.leader_elect, wanted, "{flags:?}");
+        }
+        for flag in [
+            "--leader-elect=perhaps",
+            "--lease-name=../pods",
+            "--lease-namespace=A",
+        ] {
+            assert!(Cli::try_parse_from(["wib", "run", flag]).is_err(), "{flag}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use clap::CommandFactory;
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role};
 use pretty_assertions::assert_eq;
 use serde::Deserialize;
 use strum::IntoEnumIterator;
@@ -392,9 +392,13 @@ fn the_rules_of_the_definition_bite() -> Result<()> {
 fn every_rule_of_the_roles_says_what_needs_it_and_asks_for_no_more() -> Result<()> {
     for path in files("config/rbac", "yaml")? {
         let definitions: Vec<ClusterRole> = objects(&documents(&path)?, "ClusterRole")?;
+        let namespaced: Vec<Role> = objects(&documents(&path)?, "Role")?;
         let rules: Vec<_> = definitions
             .iter()
-            .flat_map(|role| role.rules.iter().flatten())
+            .map(|role| &role.rules)
+            .chain(namespaced.iter().map(|role| &role.rules))
+            .flatten()
+            .flatten()
             .collect();
         let text = read(&path)?;
         let lines: Vec<&str> = text.lines().collect();

@@ -10,6 +10,7 @@ mod classify;
 mod cloud;
 mod credentials;
 mod error;
+mod fence;
 mod http;
 mod lane;
 mod pace;
@@ -23,6 +24,7 @@ pub use arm::Arm;
 pub use cloud::{Cloud, Endpoints};
 pub use credentials::{CredentialKind, CredentialSettings};
 pub use error::{AzureError, Operation};
+pub use fence::{Claim, Fenced};
 pub use lane::{Lane, LaneSettings, Lanes, Snapshot};
 pub use pace::Pace;
 

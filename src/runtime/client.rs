@@ -8,6 +8,9 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tower::timeout::TimeoutLayer;
 
+use super::leader::Leadership;
+use super::leader::fence::FenceLayer;
+
 /// Time until the head of an answer is there, retries included.
 ///
 /// The client's own default has no limit and retries 429, 503 and 504 up to 15 times, which can
@@ -40,44 +43,75 @@ pub enum Error {
     Build(Box<kube::Error>),
 }
 
-/// Connects to the cluster around this process, or to the one that a kubeconfig names. Watches last
-/// no longer than `watch_timeout`.
-///
-/// # Errors
-/// Names the file that is wrong, or says that there is no configuration at all. No call is made.
-///
-/// Answers the client and where it leads.
-pub async fn connect(
-    kubeconfig: Option<&Path>,
-    context: Option<&str>,
-    watch_timeout: Duration,
-) -> Result<(Client, String), Error> {
-    let options = KubeConfigOptions {
-        context: context.map(str::to_owned),
-        ..KubeConfigOptions::default()
-    };
-    let mut config = if let Some(path) = kubeconfig {
-        let bad = |source| Error::Kubeconfig {
-            path: path.display().to_string(),
-            source: Box::new(source),
+/// Where Kubernetes is, and how to log in there.
+#[derive(Clone)]
+pub struct Cluster(Config);
+
+impl Cluster {
+    /// The cluster around this process, or the one that a kubeconfig names. No call is made.
+    /// Watches last no longer than `watch_timeout`.
+    ///
+    /// # Errors
+    /// Names the file that is wrong, or says that there is no configuration at all.
+    pub async fn find(
+        kubeconfig: Option<&Path>,
+        context: Option<&str>,
+        watch_timeout: Duration,
+    ) -> Result<Self, Error> {
+        let options = KubeConfigOptions {
+            context: context.map(str::to_owned),
+            ..KubeConfigOptions::default()
         };
-        let file = Kubeconfig::read_from(path).map_err(bad)?;
-        Config::from_custom_kubeconfig(file, &options)
-            .await
-            .map_err(bad)?
-    } else if context.is_some() {
-        let bad = |source| Error::Kubeconfig {
-            path: "of the environment".to_owned(),
-            source: Box::new(source),
+        let mut config = if let Some(path) = kubeconfig {
+            let bad = |source| Error::Kubeconfig {
+                path: path.display().to_string(),
+                source: Box::new(source),
+            };
+            let file = Kubeconfig::read_from(path).map_err(bad)?;
+            Config::from_custom_kubeconfig(file, &options)
+                .await
+                .map_err(bad)?
+        } else if context.is_some() {
+            let bad = |source| Error::Kubeconfig {
+                path: "of the environment".to_owned(),
+                source: Box::new(source),
+            };
+            Config::from_kubeconfig(&options).await.map_err(bad)?
+        } else {
+            Config::infer().await.map_err(|e| Error::Nowhere(Box::new(e)))?
         };
-        Config::from_kubeconfig(&options).await.map_err(bad)?
-    } else {
-        Config::infer().await.map_err(|e| Error::Nowhere(Box::new(e)))?
-    };
-    let server = config.cluster_url.to_string();
-    config.read_timeout = Some(watch_timeout + MARGIN);
-    // Else the time that a connection was kept counts against the next answer on it.
-    config.reset_reader_on_write = true;
-    let builder = ClientBuilder::try_from(config).map_err(|e| Error::Build(Box::new(e)))?;
-    Ok((builder.with_layer(&TimeoutLayer::new(DEADLINE)).build(), server))
+        config.read_timeout = Some(watch_timeout + MARGIN);
+        // Else the time that a connection was kept counts against the next answer on it.
+        config.reset_reader_on_write = true;
+        Ok(Self(config))
+    }
+
+    /// Address of the API server.
+    pub fn server(&self) -> String {
+        self.0.cluster_url.to_string()
+    }
+
+    /// The client of everything but the lease: it changes nothing without a claim to lead.
+    ///
+    /// # Errors
+    /// When the configuration cannot be used.
+    pub fn client(&self, leadership: Leadership) -> Result<Client, Error> {
+        let builder = ClientBuilder::try_from(self.0.clone()).map_err(|e| Error::Build(Box::new(e)))?;
+        Ok(builder
+            .with_layer(&TimeoutLayer::new(DEADLINE))
+            .with_layer(&FenceLayer(leadership))
+            .build())
+    }
+
+    /// The client of the lease: with connections of its own, and no tries but those it is told to
+    /// make. Its calls have deadlines of their own; this one bounds the head of a watch.
+    ///
+    /// # Errors
+    /// When the configuration cannot be used.
+    pub fn lease_client(&self) -> Result<Client, Error> {
+        let mut config = self.0.clone();
+        config.default_retry = false;
+        let builder = ClientBuilder::try_from(config).map_err(|e| Error::Build(Box::new(e)))?;
+        Ok(builder.with_layer(&TimeoutLayer::new(DEADLINE)).build())
+    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
@@ -40,6 +41,12 @@ struct OperationLabels {
     operation: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct LeaseLabels {
+    /// One value for the life of the process.
+    name: String,
+}
+
 /// The operator's metrics. Clones share one registry.
 #[derive(Clone)]
 pub struct Metrics {
@@ -50,6 +57,7 @@ pub struct Metrics {
     arm_requests: Family<CallLabels, Counter>,
     arm_duration: Family<OperationLabels, Histogram, fn() -> Histogram>,
     repairs: Counter,
+    leads: Family<LeaseLabels, Gauge>,
 }
 
 /// 5 ms to 80 s: a cached read to a throttled write.
@@ -66,6 +74,7 @@ impl Default for Metrics {
         let arm_requests = Family::default();
         let arm_duration = Family::new_with_constructor(buckets as fn() -> Histogram);
         let repairs = Counter::default();
+        let leads = Family::default();
 
         registry.register(
             "controller_runtime_reconcile",
@@ -98,6 +107,11 @@ impl Default for Metrics {
             repairs.clone(),
         );
         registry.register(
+            "leader_election_master_status",
+            "Whether this replica leads (1) or stands by (0), by the name of the lease",
+            leads.clone(),
+        );
+        registry.register(
             "wib_build",
             "The build that runs",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
@@ -110,6 +124,7 @@ impl Default for Metrics {
             arm_requests,
             arm_duration,
             repairs,
+            leads,
         }
     }
 }
@@ -154,6 +169,14 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
+    /// This replica leads by the lease of this name, or stands by.
+    pub fn leads(&self, name: &str, leads: bool) {
+        let labels = LeaseLabels {
+            name: name.to_owned(),
+        };
+        self.leads.get_or_create(&labels).set(leads.into());
+    }
+
     /// A credential was put right.
     pub fn repaired(&self) {
         self.repairs.inc();
@@ -170,6 +193,7 @@ mod tests {
         metrics.visited(Duration::from_millis(7), Some("Synced"), false);
         metrics.called("put_credential", Duration::from_millis(7), "contended");
         metrics.repaired();
+        metrics.leads("workload-identity-binding", true);
         let text = metrics.exposition().unwrap();
         for series in [
             "controller_runtime_reconcile_total{controller=\"workloadidentitybinding\",result=\"success\"} 1",
@@ -177,6 +201,7 @@ mod tests {
             "wib_reconcile_reason_total{reason=\"Synced\"} 1",
             "wib_arm_requests_total{operation=\"put_credential\",result=\"contended\"} 1",
             "wib_drift_repairs_total 1",
+            "leader_election_master_status{name=\"workload-identity-binding\"} 1",
             "wib_build_info{version=",
         ] {
             assert!(text.contains(series), "{series} is missing in:\n{text}");

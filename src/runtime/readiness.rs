@@ -1,6 +1,6 @@
 //! What the operator still waits for.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Something that has to be there before the operator is ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,16 +13,19 @@ pub enum Gate {
     AzureLogin,
     /// The cluster's issuer is known.
     Issuer,
+    /// The lease of the leader election can be read.
+    Lease,
     /// Bindings and ServiceAccounts are listed.
     Watches,
 }
 
 impl Gate {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Kubernetes,
         Self::AzureLogin,
         Self::Issuer,
         Self::Crd,
+        Self::Lease,
         Self::Watches,
     ];
 
@@ -32,35 +35,63 @@ impl Gate {
             Self::Crd => "the CustomResourceDefinition",
             Self::AzureLogin => "the login to Azure",
             Self::Issuer => "the cluster's issuer",
+            Self::Lease => "the lease of the leader election",
             Self::Watches => "the first list of bindings and ServiceAccounts",
         }
     }
 }
 
-/// Which gates are open. Clones share one state.
+/// Which gates are open, and whether the operator works or stands by. Clones share one state.
 #[derive(Clone, Debug)]
-pub struct Readiness(Arc<Mutex<Vec<Gate>>>);
+pub struct Readiness(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    pending: Vec<Gate>,
+    standby: bool,
+}
 
 impl Default for Readiness {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(Gate::ALL.to_vec())))
+        Self(Arc::new(Mutex::new(State {
+            pending: Gate::ALL.to_vec(),
+            standby: false,
+        })))
     }
 }
 
 impl Readiness {
-    /// Opens a gate.
-    pub fn open(&self, gate: Gate) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|g| *g != gate);
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `None` when ready; else what is pending, for a person to read.
-    pub fn pending(&self) -> Option<String> {
-        let pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let names: Vec<_> = pending.iter().map(|gate| gate.waits_for()).collect();
-        (!names.is_empty()).then(|| format!("waiting for {}", names.join(", ")))
+    /// Opens a gate.
+    pub fn open(&self, gate: Gate) {
+        self.state().pending.retain(|g| *g != gate);
+    }
+
+    /// From now on it stands by, or no longer. A standby lists nothing and is ready without that:
+    /// otherwise a rolling update would wait for a new pod that waits for the old one.
+    pub fn stand_by(&self, standby: bool) {
+        self.state().standby = standby;
+    }
+
+    /// `Ok` when ready, with what it does; else what is pending. Both for a person to read.
+    ///
+    /// # Errors
+    /// What is pending.
+    pub fn report(&self) -> Result<&'static str, String> {
+        let state = self.state();
+        let pending = state.pending.iter();
+        let names: Vec<_> = pending
+            .filter(|gate| !(state.standby && **gate == Gate::Watches))
+            .map(|gate| gate.waits_for())
+            .collect();
+        match (names.is_empty(), state.standby) {
+            (true, true) => Ok("standby"),
+            (true, false) => Ok("ok"),
+            (false, _) => Err(format!("waiting for {}", names.join(", "))),
+        }
     }
 }
 
@@ -72,10 +103,26 @@ mod tests {
     fn ready_when_every_gate_is_open() {
         let readiness = Readiness::default();
         for gate in Gate::ALL {
-            let pending = readiness.pending().unwrap();
+            let pending = readiness.report().unwrap_err();
             assert!(pending.contains(gate.waits_for()), "{pending}");
             readiness.open(gate);
         }
-        assert_eq!(readiness.pending(), None);
+        assert_eq!(readiness.report(), Ok("ok"));
+    }
+
+    #[test]
+    fn a_standby_is_ready_without_watches_and_a_new_leader_only_with_them() {
+        let readiness = Readiness::default();
+        readiness.stand_by(true);
+        for gate in Gate::ALL.into_iter().filter(|gate| *gate != Gate::Watches) {
+            assert!(readiness.report().is_err());
+            readiness.open(gate);
+        }
+        assert_eq!(readiness.report(), Ok("standby"));
+        readiness.stand_by(false);
+        let pending = readiness.report().unwrap_err();
+        assert!(pending.contains(Gate::Watches.waits_for()), "{pending}");
+        readiness.open(Gate::Watches);
+        assert_eq!(readiness.report(), Ok("ok"));
     }
 }

@@ -24,9 +24,9 @@ pub async fn serve(listener: TcpListener, readiness: Readiness, metrics: Metrics
 }
 
 async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, String) {
-    match readiness.pending() {
-        None => (StatusCode::OK, "ok".to_owned()),
-        Some(pending) => (StatusCode::SERVICE_UNAVAILABLE, pending),
+    match readiness.report() {
+        Ok(does) => (StatusCode::OK, does.to_owned()),
+        Err(pending) => (StatusCode::SERVICE_UNAVAILABLE, pending),
     }
 }
 

@@ -8,6 +8,7 @@ mod azure_drift;
 mod gate;
 mod input;
 mod issuer;
+mod leadership;
 mod lifecycle;
 mod limits;
 mod mappings;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         process::trials(),
         secrets::trials(),
         gate::trials(),
+        leadership::trials(),
     ];
     runner::run(suites.into_iter().flatten().collect())
 }

@@ -112,6 +112,7 @@ async fn help_names_every_setting_and_exit_code() -> Result<()> {
         "2 a setting is wrong",
         "3 Kubernetes",
         "4 Azure",
+        "5 no longer the leader",
     ] {
         ensure!(
             short.output.contains(part),
@@ -121,7 +122,13 @@ async fn help_names_every_setting_and_exit_code() -> Result<()> {
     }
     let long = wib(&["run", "--help"], &environment).await?;
     assert_eq!(long.code, Some(0));
-    for group in ["Bindings:", "Azure:", "Kubernetes:", "Process:"] {
+    for group in [
+        "Bindings:",
+        "Azure:",
+        "Kubernetes:",
+        "Leader election:",
+        "Process:",
+    ] {
         ensure!(
             long.output.lines().any(|line| line == group),
             "no group {group}:\n{}",
@@ -172,6 +179,9 @@ async fn a_wrong_command_line_exits_2() -> Result<()> {
         (&["run", "--azure-cloud=mars"], "--azure-cloud"),
         (&["run", "--deletion-policy=Shred"], "--deletion-policy"),
         (&["run", "--http-address=8080"], "--http-address"),
+        (&["run", "--leader-elect=perhaps"], "--leader-elect"),
+        (&["run", "--lease-duration=2s"], "3s to 5m"),
+        (&["run", "--lease-name=a/b"], "--lease-name"),
     ] {
         let ended = wib(arguments, &[]).await?;
         assert_fails(&ended, 2, &[part]).with_context(|| format!("{arguments:?}"))?;

@@ -22,10 +22,17 @@ pub const OPERATOR_USER: &str =
 
 /// The CRD as the project ships it.
 const CRD: &str = "crds/workload-identity.io_workloadidentitybindings.yaml";
-const RBAC: [&str; 3] = [
+const RBAC: [&str; 5] = [
     "config/rbac/service_account.yaml",
     "config/rbac/role.yaml",
     "config/rbac/role_binding.yaml",
+    LEASE_RBAC[0],
+    LEASE_RBAC[1],
+];
+/// What the leader election needs, in the namespace of the lease.
+pub(crate) const LEASE_RBAC: [&str; 2] = [
+    "config/rbac/leader_election_role.yaml",
+    "config/rbac/leader_election_role_binding.yaml",
 ];
 
 /// A control plane with the CRD and the operator's RBAC, exactly as `config/` ships them.

@@ -59,6 +59,7 @@ pub fn arguments(
         ("--azure-federated-token-file", file("azure-token")),
         ("--http-address", "127.0.0.1:0".to_owned()),
         ("--startup-timeout", "20s".to_owned()),
+        ("--leader-elect", "false".to_owned()),
     ];
     for (flag, value) in pairs {
         // A flag that the test gives stands for itself.

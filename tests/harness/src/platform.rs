@@ -16,13 +16,19 @@ pub fn root() -> PathBuf {
 
 /// Applies every document of a YAML file of the project.
 pub async fn apply_file(client: &Client, path: &str) -> Result<()> {
+    apply_file_with(client, path, |_| {}).await
+}
+
+/// The same, each document changed before.
+pub async fn apply_file_with(client: &Client, path: &str, change: impl Fn(&mut Value)) -> Result<()> {
     let text = std::fs::read_to_string(root().join(path)).with_context(|| format!("cannot read {path}"))?;
     let documents: Result<Vec<Value>, _> = serde_yaml::Deserializer::from_str(&text)
         .map(Value::deserialize)
         .collect();
     let documents = documents.with_context(|| format!("cannot understand {path}"))?;
-    for object in documents.iter().filter(|object| !object.is_null()) {
-        apply(client, object)
+    for mut object in documents.into_iter().filter(|object| !object.is_null()) {
+        change(&mut object);
+        apply(client, &object)
             .await
             .with_context(|| format!("cannot apply {path}"))?;
     }

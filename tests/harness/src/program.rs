@@ -106,14 +106,20 @@ impl Program {
         Ok(std::fs::read_to_string(self.directory.path().join("stderr"))?)
     }
 
-    /// Sends SIGTERM, as a kubelet does, and waits for its end.
-    pub async fn terminate(self) -> Result<Ended> {
+    /// Sends a signal: `TERM`, `STOP`, `CONT`.
+    pub async fn signal(&self, signal: &str) -> Result<()> {
         let id = self.child.id().context("it has ended before")?;
         let kill = Command::new("/bin/sh")
-            .args(["-c", &format!("kill -TERM {id}")])
+            .args(["-c", &format!("kill -{signal} {id}")])
             .status()
             .await?;
-        ensure!(kill.success(), "cannot send SIGTERM to {id}");
+        ensure!(kill.success(), "cannot send SIG{signal} to {id}");
+        Ok(())
+    }
+
+    /// Sends SIGTERM, as a kubelet does, and waits for its end.
+    pub async fn terminate(self) -> Result<Ended> {
+        self.signal("TERM").await?;
         self.ended().await
     }
 

@@ -8,6 +8,7 @@ pub use gated::Gates;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use azure_emulator::client::{AccessToken, TokenError, exchange};
@@ -16,7 +17,7 @@ use kube::Client;
 use kube::config::Kubeconfig;
 use serde_json::json;
 
-use crate::cluster::{Cluster, OPERATOR_USER};
+use crate::cluster::{Cluster, LEASE_RBAC, OPERATOR_USER};
 use crate::operator::{self, Operator};
 use crate::{AUDIENCE, Write, platform};
 
@@ -132,6 +133,23 @@ impl World {
     /// The same with further flags.
     pub async fn operator_with(&self, flags: &[&str]) -> Result<Operator> {
         Operator::start(self.operator_arguments(flags)).await
+    }
+
+    /// Lets operators hold a lease in this namespace, with the Role that the project ships. Answers the flags
+    /// of the leader election for a replica of this name.
+    pub async fn elect(&self, replica: &str, lease: Duration) -> Result<Vec<String>> {
+        for file in LEASE_RBAC {
+            let here = |object: &mut serde_json::Value| {
+                object["metadata"]["namespace"] = self.namespace.as_str().into();
+            };
+            platform::apply_file_with(&self.admin(), file, here).await?;
+        }
+        Ok(vec![
+            "--leader-elect=true".to_owned(),
+            format!("--lease-namespace={}", self.namespace),
+            format!("--lease-duration={}s", lease.as_secs()),
+            format!("--pod-name={replica}"),
+        ])
     }
 
     /// The arguments of `wib` for this world.
