@@ -8,6 +8,7 @@ mod azure_drift;
 mod gate;
 mod input;
 mod issuer;
+mod late_writes;
 mod lifecycle;
 mod mappings;
 mod ownership;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         azure_drift::trials(),
         input::trials(),
         issuer::trials(),
+        late_writes::trials(),
         process::trials(),
         secrets::trials(),
         gate::trials(),
