@@ -49,7 +49,7 @@ fn files(directory: &str, extension: &str) -> Result<Vec<String>> {
 // --- Import rules ---------------------------------------------------------------------------
 
 /// Which modules of ours a module may name, beside itself. `lib.rs` and `main.rs` may name all.
-const MAY_NAME: [(&str, &[&str]); 8] = [
+const MAY_NAME: [(&str, &[&str]); 9] = [
     ("api", &[]),
     ("fairness", &[]),
     ("domain", &["api"]),
@@ -58,6 +58,7 @@ const MAY_NAME: [(&str, &[&str]); 8] = [
     ("controller", &["api", "domain", "fairness", "azure"]),
     ("cli", &["api", "domain", "azure", "controller", "runtime"]),
     ("app", &["api", "domain", "azure", "controller", "runtime", "cli"]),
+    ("fuzzing", &["api", "domain", "azure", "controller", "runtime"]),
 ];
 
 /// Crates that only some modules may name.
