@@ -6,6 +6,7 @@
 mod authorization;
 mod azure_drift;
 mod gate;
+mod generated;
 mod input;
 mod issuer;
 mod late_writes;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         authorization::trials(),
         ownership::trials(),
         azure_drift::trials(),
+        generated::trials(),
         input::trials(),
         issuer::trials(),
         late_writes::trials(),
