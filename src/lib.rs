@@ -9,4 +9,7 @@ pub mod cli;
 pub mod controller;
 pub mod domain;
 pub mod fairness;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod runtime;

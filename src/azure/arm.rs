@@ -26,6 +26,9 @@ pub struct Arm {
     observer: Arc<dyn Observer>,
 }
 
+/// Longest AADSTS code that is quoted; today's have 12 or 13 characters.
+const MAX_CODE: usize = 20;
+
 /// Marks an error of [`Login`] on its way through `azure_core`.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -262,6 +265,7 @@ fn login_failed(message: &str) -> AzureError {
         message[at..]
             .chars()
             .take_while(char::is_ascii_alphanumeric)
+            .take(MAX_CODE)
             .collect::<String>()
     });
     AzureError {
@@ -270,3 +274,6 @@ fn login_failed(message: &str) -> AzureError {
         ..broken(Operation::GetToken, message)
     }
 }
+
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;

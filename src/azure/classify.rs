@@ -25,6 +25,10 @@ pub struct Answer<'a> {
 /// Wait of a throttled call when Azure names none.
 const DEFAULT_THROTTLE: Duration = Duration::from_secs(20);
 
+/// Longest wait that is believed: Azure counts by the hour at most, and nothing may stand still for
+/// longer on account of one wrong header.
+const MAX_WAIT: Duration = Duration::from_hours(1);
+
 /// The meaning of an answer.
 pub fn fault(answer: Answer<'_>) -> Fault {
     let Answer {
@@ -86,10 +90,11 @@ fn not_found(operation: Operation, code: &str, message: &str) -> Fault {
 /// How long to wait: the larger of the header and a number in the text; 20 s with neither.
 pub fn retry_after(fault: Fault, header: Option<Duration>, message: &str) -> Option<Duration> {
     let stated = header.max(seconds_in(message));
-    match fault {
+    let wait = match fault {
         Fault::Throttled => Some(stated.unwrap_or(DEFAULT_THROTTLE)),
         _ => header,
-    }
+    };
+    wait.map(|wait| wait.min(MAX_WAIT))
 }
 
 /// `Retry after 20 seconds` and `try again after '6' seconds`.

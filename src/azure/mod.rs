@@ -21,6 +21,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use arm::Arm;
+#[cfg(any(test, fuzzing))]
+pub use arm::fuzzing;
 pub use cloud::{Cloud, Endpoints};
 pub use credentials::{CredentialKind, CredentialSettings};
 pub use error::{AzureError, Operation};

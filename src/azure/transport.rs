@@ -153,7 +153,7 @@ fn left(headers: &reqwest::header::HeaderMap) -> impl Iterator<Item = (Counter, 
     })
 }
 
-fn refusal(status: u16, headers: &reqwest::header::HeaderMap, body: &[u8]) -> Refusal {
+pub(super) fn refusal(status: u16, headers: &reqwest::header::HeaderMap, body: &[u8]) -> Refusal {
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
     let detail = serde_json::from_slice::<ErrorBody>(body)
         .unwrap_or_default()

@@ -40,6 +40,10 @@ pub(super) async fn run(context: &Visit<'_>, cached: &WorkloadIdentityBinding) -
         context.memory.forget(&binding.uid().unwrap_or_default());
         return Ok(());
     }
+    let remembered = ownership::remembered(&binding.status.clone().unwrap_or_default());
+    if revoke::awaits_heir(context, &binding.uid().unwrap_or_default(), &remembered) {
+        return Err(Error::Outdated);
+    }
     match take_back(context, &binding).await {
         Ok(()) => {
             info!(binding = %id(&binding), "trust taken back");

@@ -60,6 +60,9 @@ pub(super) async fn run(
         }
     }
     let earlier = ownership::superseded(&memory, &desired);
+    if revoke::awaits_heir(context, &binding.uid().unwrap_or_default(), &earlier) {
+        return Err(Error::Outdated);
+    }
     let asked = revoke::Asked {
         request: desired.grant(),
         denied: false,

@@ -8,7 +8,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::Event;
 use kube::{Resource, core::DeserializeGuard};
 
-use crate::api::WorkloadIdentityBinding;
+use crate::api::{FINALIZER, WorkloadIdentityBinding};
 use crate::domain::desired::identity;
 use crate::domain::{Defaults, Desired, IdentityId};
 
@@ -27,6 +27,8 @@ struct Facts {
     annotate: bool,
     token_expiration_seconds: Option<i64>,
     deleting: bool,
+    /// Carries our finalizer: it has been visited, and its end will not be missed.
+    visited: bool,
 }
 
 /// All bindings by ServiceAccount.
@@ -119,6 +121,20 @@ impl Index {
             .any(|(_, other)| other.identity.as_ref() == Some(identity))
     }
 
+    /// Whether one of those has not been visited yet. Until then its end would go unnoticed, and the
+    /// credential with it.
+    pub fn awaits_heir(
+        &self,
+        uid: &str,
+        namespace: &str,
+        service_account: &str,
+        identity: &IdentityId,
+    ) -> bool {
+        self.others(uid, namespace, service_account)
+            .iter()
+            .any(|(_, other)| other.identity.as_ref() == Some(identity) && !other.visited)
+    }
+
     /// The name of an older binding that writes something else on the same ServiceAccount.
     pub fn taken_by(&self, uid: &str, created: Option<Timestamp>, desired: &Desired) -> Option<String> {
         let wanted = &desired.service_account;
@@ -175,6 +191,7 @@ impl Index {
             annotate: binding.spec.service_account.annotate,
             token_expiration_seconds: binding.spec.service_account.token_expiration_seconds,
             deleting: meta.deletion_timestamp.is_some(),
+            visited: meta.finalizers.iter().flatten().any(|f| f == FINALIZER),
         });
         Some((key, facts))
     }

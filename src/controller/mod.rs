@@ -12,6 +12,8 @@ mod context;
 mod error;
 mod events;
 mod flow;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod index;
 mod memory;
 mod reconcile;

@@ -8,7 +8,7 @@ use super::context::id;
 use super::error::Error;
 use super::visit::Visit;
 use super::{annotate, confirm};
-use crate::api::{CredentialOrigin, Reason, Superseded, WorkloadIdentityBinding};
+use crate::api::{CredentialOrigin, Disposition, Reason, Superseded, WorkloadIdentityBinding};
 use crate::azure::AzureError;
 use crate::domain::plan::{Plan, Step, Trust};
 use crate::domain::{Credential, Desired, IdentityId, Outcome, Verdict, grant, ownership, text};
@@ -20,13 +20,25 @@ const FRESH: Duration = Duration::from_secs(10);
 
 /// Whether another live binding wants this very credential.
 pub(super) fn is_shared(context: &Visit<'_>, uid: &str, superseded: &Superseded) -> bool {
+    let pair = pair(superseded);
+    pair.is_some_and(|p| (context.index).shared(uid, &p.namespace, &p.service_account, &p.identity))
+}
+
+/// Whether one of these is left to a binding that has not been visited yet.
+pub(super) fn awaits_heir(context: &Visit<'_>, uid: &str, superseded: &[Superseded]) -> bool {
+    let mut pairs = superseded.iter().filter_map(pair);
+    pairs.any(|p| (context.index).awaits_heir(uid, &p.namespace, &p.service_account, &p.identity))
+}
+
+/// The ServiceAccount and the identity that a remembered credential is for.
+fn pair(superseded: &Superseded) -> Option<grant::Request> {
     let tuple = ownership::tuple_of(&superseded.credential);
-    let (Some((namespace, account)), Ok(identity)) =
-        (tuple.service_account(), superseded.resource_id.parse())
-    else {
-        return false;
-    };
-    context.index.shared(uid, namespace, account, &identity)
+    let (namespace, account) = tuple.service_account()?;
+    Some(grant::Request {
+        namespace: namespace.to_owned(),
+        service_account: account.to_owned(),
+        identity: superseded.resource_id.parse().ok()?,
+    })
 }
 
 /// Deletes one remembered credential, if it is there and ours, unless another binding wants it.
@@ -35,7 +47,9 @@ pub(super) async fn unless_shared(
     binding: &WorkloadIdentityBinding,
     superseded: &Superseded,
 ) -> Result<(), AzureError> {
-    if is_shared(context, &binding.uid().unwrap_or_default(), superseded) {
+    let shared = is_shared(context, &binding.uid().unwrap_or_default(), superseded);
+    // What is granted no longer is refused to the other as well, and nobody else would remove it.
+    if shared && !is_revoked(context, superseded, None).await {
         return Ok(());
     }
     one(context, binding, superseded).await
@@ -56,10 +70,18 @@ async fn one(
         return Ok(());
     }
     let namespace = binding.namespace().unwrap_or_default();
-    delete(context, binding, &identity, |found| {
-        ownership::removable(found, &superseded.credential, &namespace)
+    let mut unseen = false;
+    let deleted = delete(context, binding, &identity, |found| {
+        let name = ownership::doomed(found, &superseded.credential, &namespace)?;
+        unseen = found.iter().all(|c| c.name != name);
+        Some(name)
     })
-    .await
+    .await;
+    match deleted {
+        // No list shows it, and what forbids to delete it forbade to make it.
+        Err(error) if unseen && error.fault.reason().disposition() != Disposition::RetrySoon => Ok(()),
+        result => result,
+    }
 }
 
 /// Deletes the credential that the spec asks for, if it is there exactly as we would make it, and
@@ -77,7 +99,8 @@ pub(super) async fn desired(
         return Ok(());
     }
     delete(context, binding, &desired.identity, |found| {
-        found.iter().find(|c| **c == desired.credential)
+        let made = found.iter().find(|c| **c == desired.credential);
+        made.map(|c| c.name.clone())
     })
     .await
 }
@@ -86,13 +109,10 @@ async fn delete(
     context: &Visit<'_>,
     binding: &WorkloadIdentityBinding,
     identity: &IdentityId,
-    pick: impl FnOnce(&[Credential]) -> Option<&Credential> + Send,
+    pick: impl FnOnce(&[Credential]) -> Option<String> + Send,
 ) -> Result<(), AzureError> {
     let plan = move |found: &[Credential]| Plan {
-        steps: pick(found)
-            .map(|c| Step::Delete(c.name.clone()))
-            .into_iter()
-            .collect(),
+        steps: pick(found).map(Step::Delete).into_iter().collect(),
         trust: Trust::Refused(Reason::Deleting, String::new()),
     };
     match context.act(identity, FRESH, Urgency::First, plan).await {
@@ -192,16 +212,8 @@ pub(super) async fn any_revoked(context: &Visit<'_>, binding: &WorkloadIdentityB
 
 /// A check that fails is no denial.
 async fn is_revoked(context: &Visit<'_>, superseded: &Superseded, asked: Option<&Asked>) -> bool {
-    let tuple = ownership::tuple_of(&superseded.credential);
-    let (Some((namespace, account)), Ok(identity)) =
-        (tuple.service_account(), superseded.resource_id.parse())
-    else {
+    let Some(request) = pair(superseded) else {
         return false;
-    };
-    let request = grant::Request {
-        namespace: namespace.to_owned(),
-        service_account: account.to_owned(),
-        identity,
     };
     if let Some(asked) = asked.filter(|asked| asked.request == request) {
         return asked.denied;

@@ -78,11 +78,12 @@ pub(super) async fn establish(
     outcome.credential = Some(credential);
     outcome.superseded.clone_from(&superseded);
 
-    if !planned.steps.is_empty() {
+    let mut steps = planned.steps;
+    if !steps.is_empty() {
         // The intent is on record before Azure is written: whatever happens in between, the next
         // visit knows what to look for.
         outcome.credential_synced = Verdict::unknown(Reason::Progressing, "The credential is being written.");
-        if planned.steps.iter().any(|step| matches!(step, Step::Put(_))) && !on_record(&memory, outcome) {
+        if steps.iter().any(|step| matches!(step, Step::Put(_))) && !on_record(&memory, outcome) {
             status::write(context, binding, outcome).await?;
         } else {
             confirm::current(context, binding).await?;
@@ -99,10 +100,11 @@ pub(super) async fn establish(
             }
             Ok(Plan {
                 trust: Trust::By(credential, origin),
-                steps,
+                steps: taken,
             }) => {
                 outcome.credential = Some(ownership::record(&credential, origin));
-                report(context, binding, &desired.identity, &steps, repair);
+                report(context, binding, &desired.identity, &taken, repair);
+                steps = taken;
             }
             Err(error) => {
                 outcome.credential_synced = Verdict::no(error.fault.reason(), error.to_string());
@@ -111,9 +113,11 @@ pub(super) async fn establish(
             }
         }
     }
-    // What stood on this identity and was obsolete is gone now; the rest is still to be removed.
+    // What stood on this identity and was obsolete is gone now. The rest is still to be removed, and
+    // that is also what no list has shown: its write may still be on its way.
     outcome.superseded.retain(|s| {
-        !ownership::is_on(s, &desired.identity)
+        let gone = steps.contains(&Step::Delete(s.credential.name.clone()));
+        !(gone && ownership::is_on(s, &desired.identity))
             && !revoke::is_shared(context, &binding.uid().unwrap_or_default(), s)
     });
     let adopted = outcome

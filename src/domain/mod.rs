@@ -24,4 +24,6 @@ pub use fault::Fault;
 pub use outcome::{Outcome, Verdict};
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod properties;

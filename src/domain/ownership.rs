@@ -16,18 +16,34 @@ pub fn removable<'a>(
     remembered: &CredentialStatus,
     namespace: &str,
 ) -> Option<&'a Credential> {
+    let entry = found.iter().find(|c| c.name == remembered.name);
+    entry.filter(|entry| is_ours(remembered, namespace) && !entry.is_aks_identity_binding())
+}
+
+/// The name to delete for `remembered` to be gone for certain, if it is ours to remove.
+///
+/// What a list does not show may be there all the same: the list is older than our write, or Azure
+/// still works on one whose answer never came. Its name alone proves that it is ours.
+pub fn doomed(found: &[Credential], remembered: &CredentialStatus, namespace: &str) -> Option<String> {
+    let is_listed = found.iter().any(|c| c.name == remembered.name);
+    let ours = if is_listed {
+        removable(found, remembered, namespace).is_some()
+    } else {
+        is_ours(remembered, namespace)
+    };
+    ours.then(|| remembered.name.clone())
+}
+
+/// Whether what is remembered is a credential that an operator has made for this namespace.
+fn is_ours(remembered: &CredentialStatus, namespace: &str) -> bool {
     let made = Credential {
         name: remembered.name.clone(),
         tuple: tuple_of(remembered),
     };
-    let ours = remembered.origin == CredentialOrigin::Created
-        && made
-            .tuple
-            .service_account()
-            .is_some_and(|(ns, _)| ns == namespace)
-        && made.carries_our_hash();
-    let entry = found.iter().find(|c| c.name == made.name);
-    entry.filter(|entry| ours && !entry.is_aks_identity_binding())
+    let account = made.tuple.service_account();
+    remembered.origin == CredentialOrigin::Created
+        && account.is_some_and(|(ns, _)| ns == namespace)
+        && made.carries_our_hash()
 }
 
 /// What `status` remembers on an identity and `desired` no longer asks for.
@@ -135,6 +151,20 @@ mod tests {
         }];
         let memory = record(&found[0], CredentialOrigin::Created);
         assert_eq!(removable(&found, &memory, "shop"), None);
+    }
+
+    #[test]
+    fn ours_that_no_list_shows_is_deleted_by_its_name_and_nobody_elses() {
+        let memory = record(&ours("shop"), CredentialOrigin::Created);
+        assert_eq!(doomed(&[], &memory, "shop"), Some(memory.name.clone()));
+        assert_eq!(doomed(&[], &memory, "payments"), None);
+        let adopted = record(&ours("shop"), CredentialOrigin::Adopted);
+        assert_eq!(doomed(&[], &adopted, "shop"), None);
+        let forged = CredentialStatus {
+            name: "terraform".into(),
+            ..memory
+        };
+        assert_eq!(doomed(&[], &forged, "shop"), None);
     }
 
     #[test]

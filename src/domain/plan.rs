@@ -78,7 +78,14 @@ pub fn plan(wish: Wish<'_>, found: &[Credential]) -> Plan {
     if let Some(other) = same_subject
         && !obsolete(other)
     {
-        return beside(wish, found, other, remembered(other) && other.carries_our_hash());
+        let edited = same_name.filter(|c| remembered(c) && !c.is_aks_identity_binding());
+        return beside(
+            wish,
+            found,
+            other,
+            remembered(other) && other.carries_our_hash(),
+            edited,
+        );
     }
 
     let mut steps: Vec<Step> = Vec::new();
@@ -116,14 +123,22 @@ pub fn plan(wish: Wish<'_>, found: &[Credential]) -> Plan {
     finish(wish, found, steps, want.clone())
 }
 
-/// Another credential stands for the same issuer and subject.
-fn beside(wish: Wish<'_>, found: &[Credential], other: &Credential, ours: bool) -> Plan {
+/// Another credential stands for the same issuer and subject; `edited` is what has become of ours.
+fn beside(
+    wish: Wish<'_>,
+    found: &[Credential],
+    other: &Credential,
+    ours: bool,
+    edited: Option<&Credential>,
+) -> Plan {
     let equal = other.tuple == wish.credential.tuple;
     match wish.adoption {
         // Made by us under an older prefix: nothing to adopt, it is ours.
         _ if equal && ours => finish(wish, found, Vec::new(), other.clone()),
         Adoption::IfEqual if equal => {
-            let mut plan = finish(wish, found, Vec::new(), other.clone());
+            // Nobody else would remove ours once the adopted one has taken its place in the status.
+            let ours = edited.map(|c| Step::Delete(c.name.clone()));
+            let mut plan = finish(wish, found, ours.into_iter().collect(), other.clone());
             plan.trust = Trust::By(other.clone(), CredentialOrigin::Adopted);
             plan
         }

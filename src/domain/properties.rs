@@ -174,7 +174,7 @@ proptest! {
             any_tuple(),
             (".{0,60}", "[a-z0-9-]{1,63}", "[a-z0-9.-]{1,253}", ".{0,60}")
                 .prop_map(|(issuer, ns, sa, audience)| Tuple::for_service_account(&issuer, &ns, &sa, &audience)),
-        ], 1..40),
+        ], 1..12),
         prefix in "[a-z0-9][a-z0-9-]{0,19}",
     ) {
         prop_assert!(is_valid_prefix(&prefix));

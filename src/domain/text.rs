@@ -9,8 +9,7 @@ const MAX: usize = 400;
 /// Entra ends its descriptions with a trace id, a correlation id and a time; in a condition they
 /// would change it at every try.
 pub fn quote(text: &str) -> String {
-    let stable = text.split("Trace ID:").next().unwrap_or_default();
-    let line = stable
+    let line = text
         .chars()
         .map(|c| if c.is_control() || is_invisible(c) { ' ' } else { c })
         .collect::<String>();
@@ -20,6 +19,10 @@ pub fn quote(text: &str) -> String {
             words.push(' ');
         }
         words.push_str(word);
+    }
+    // After the words are joined: a line break may stand within the mark.
+    if let Some(end) = words.find("Trace ID:") {
+        words.truncate(words[..end].trim_end().len());
     }
     if words.chars().count() > MAX {
         words = words.chars().take(MAX).collect::<String>() + "…";

@@ -120,12 +120,20 @@ pub async fn follow(source: Source, client: Client, every: Duration, publish: wa
 
 /// `iss` of a token. The signature is not checked: the token is our own, from our own disk, and
 /// the issuer is no secret.
-fn issuer_of(token: &str) -> Option<String> {
+pub(crate) fn issuer_of(token: &str) -> Option<String> {
     let payload = token.split('.').nth(1)?;
     let claims = URL_SAFE_NO_PAD.decode(payload).ok()?;
     serde_json::from_slice::<Claims>(&claims)
         .ok()
         .map(|claims| claims.iss)
+}
+
+/// The issuer that a discovery document names.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn issuer_in(document: &[u8]) -> Option<String> {
+    serde_json::from_slice::<Discovery>(document)
+        .ok()
+        .map(|d| d.issuer)
 }
 
 #[cfg(test)]

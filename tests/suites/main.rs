@@ -6,9 +6,11 @@
 mod authorization;
 mod azure_drift;
 mod gate;
+mod generated;
 mod input;
 mod issuer;
 mod leadership;
+mod late_writes;
 mod lifecycle;
 mod limits;
 mod mappings;
@@ -28,9 +30,11 @@ fn main() -> ExitCode {
         authorization::trials(),
         ownership::trials(),
         azure_drift::trials(),
+        generated::trials(),
         input::trials(),
         issuer::trials(),
         limits::trials(),
+        late_writes::trials(),
         process::trials(),
         secrets::trials(),
         gate::trials(),

@@ -206,3 +206,20 @@ fn what_belongs_to_aks_is_not_overwritten_whatever_the_status_says() {
     );
     assert_eq!(refusal(&plan), Some(Reason::CredentialNameTaken));
 }
+
+#[test]
+fn ours_that_was_edited_goes_when_an_equal_one_is_adopted() {
+    let want = want();
+    let edited = foreign(&want.name, tuple("https://edited/", "web", "aud"));
+    let theirs = foreign("terraform", want.tuple.clone());
+    let memory = record(&want, CredentialOrigin::Created);
+    let plan = plan(
+        Wish {
+            memory: Some(&memory),
+            ..wish(&want)
+        },
+        &[edited, theirs.clone()],
+    );
+    assert_eq!(plan.steps, [Step::Delete(want.name)]);
+    assert_eq!(plan.trust, Trust::By(theirs, CredentialOrigin::Adopted));
+}

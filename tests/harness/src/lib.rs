@@ -11,6 +11,7 @@ pub mod gate;
 mod operator;
 mod platform;
 pub mod program;
+pub mod sequences;
 pub mod world;
 
 pub use audit::Write;

@@ -16,6 +16,21 @@ impl World {
         self.azure.create_identity(RESOURCE_GROUP, name)
     }
 
+    /// Where an identity of this name is, or would be: with its ids only if it is there.
+    pub fn at(&self, name: &str) -> Identity {
+        let resource_id = format!(
+            "/subscriptions/{}/resourceGroups/{RESOURCE_GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}",
+            self.azure.subscription_id()
+        );
+        self.azure.identity(&resource_id).unwrap_or(Identity {
+            resource_id,
+            name: name.to_owned(),
+            client_id: String::new(),
+            principal_id: String::new(),
+            tenant_id: String::new(),
+        })
+    }
+
     /// Makes an identity and a ServiceAccount of one name, and grants the one to the other.
     pub async fn workload(&self, name: &str) -> Result<Identity> {
         let identity = self.identity(name);

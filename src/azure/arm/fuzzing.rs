@@ -1,0 +1,116 @@
+//! Ways into the adapter for bytes that no Azure has sent.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use azure_core::credentials::{AccessToken, TokenRequestOptions};
+use futures::FutureExt;
+use reqwest::header::{HeaderMap, HeaderValue};
+
+use super::*;
+use crate::azure::transport::refusal;
+
+/// Answers the first call with these bytes, and later ones with an empty list.
+#[derive(Debug)]
+struct Canned {
+    body: Vec<u8>,
+    used: AtomicBool,
+}
+
+#[async_trait]
+impl legacy::HttpClient for Canned {
+    async fn execute_request(&self, _: &legacy::Request) -> legacy::Result<legacy::Response> {
+        let body = if self.used.swap(true, Ordering::Relaxed) {
+            b"{\"value\":[]}".to_vec()
+        } else {
+            self.body.clone()
+        };
+        let stream = futures::stream::once(async move { Ok(body.into()) });
+        let headers = legacy::headers::Headers::new();
+        Ok(legacy::Response::new(
+            legacy::StatusCode::Ok,
+            headers,
+            Box::pin(stream),
+        ))
+    }
+}
+
+#[derive(Debug)]
+struct AnyToken;
+
+#[async_trait]
+impl TokenCredential for AnyToken {
+    async fn get_token(
+        &self,
+        _: &[&str],
+        _: Option<TokenRequestOptions<'_>>,
+    ) -> azure_core::Result<AccessToken> {
+        let expires = azure_core::time::OffsetDateTime::now_utc() + Duration::from_hours(1);
+        Ok(AccessToken::new("token", expires))
+    }
+}
+
+struct Nobody;
+
+impl Observer for Nobody {
+    fn called(&self, _: Operation, _: Duration, _: Option<&AzureError>) {}
+}
+
+fn arm(body: &[u8]) -> Option<Arm> {
+    let canned = Canned {
+        body: body.to_vec(),
+        used: AtomicBool::new(false),
+    };
+    let login: Arc<dyn TokenCredential> = Arc::new(AnyToken);
+    let client = Client::builder(Arc::new(Login(login.clone())))
+        .endpoint(url::Url::parse("https://management.azure.com").ok()?)
+        .scopes(&["scope"])
+        .retry(legacy::RetryOptions::none())
+        .transport(legacy::TransportOptions::new(Arc::new(canned)))
+        .build()
+        .ok()?;
+    Some(Arm {
+        client,
+        login,
+        scope: "scope".to_owned(),
+        observer: Arc::new(Nobody),
+    })
+}
+
+fn any_identity() -> Option<IdentityId> {
+    IdentityId::new("00000000-0000-0000-0000-00000000000a", "shop", "web").ok()
+}
+
+/// What the adapter makes of the body of a list.
+pub fn list(body: &[u8]) -> Option<Result<Vec<Credential>, AzureError>> {
+    arm(body)?.credentials(&any_identity()?).now_or_never()
+}
+
+/// What the adapter makes of the body of an identity.
+pub fn identity(body: &[u8]) -> Option<Result<Identity, AzureError>> {
+    arm(body)?.identity(&any_identity()?).now_or_never()
+}
+
+/// What the adapter makes of an answer that is no success.
+pub fn refused(
+    operation: Operation,
+    status: u16,
+    retry_after: &[u8],
+    date: &[u8],
+    body: &[u8],
+) -> AzureError {
+    let mut headers = HeaderMap::new();
+    for (name, value) in [("retry-after", retry_after), ("date", date)] {
+        if let Ok(value) = HeaderValue::from_bytes(value) {
+            headers.insert(name, value);
+        }
+    }
+    let kind = ErrorKind::http_response(legacy::StatusCode::InternalServerError, None);
+    let error = legacy::Error::new(kind, refusal(status, &headers, body));
+    classified(operation, &error)
+}
+
+/// What the adapter makes of a login that failed.
+pub fn login(text: &str) -> AzureError {
+    login_failed(text)
+}
