@@ -115,10 +115,11 @@ pub(super) async fn establish(
     }
     // What stood on this identity and was obsolete is gone now. The rest is still to be removed, and
     // that is also what no list has shown: its write may still be on its way.
+    let uid = binding.uid().unwrap_or_default();
     outcome.superseded.retain(|s| {
-        let gone = steps.contains(&Step::Delete(s.credential.name.clone()));
-        !(gone && ownership::is_on(s, &desired.identity))
-            && !revoke::is_shared(context, &binding.uid().unwrap_or_default(), s)
+        let deleted = steps.contains(&Step::Delete(s.credential.name.clone()));
+        let gone = deleted && ownership::is_on(s, &desired.identity);
+        !gone && !revoke::is_shared(context, &uid, s)
     });
     let adopted = outcome
         .credential
