@@ -3,6 +3,8 @@
 //!
 //! A function returns when all is well, and panics when a promise is broken.
 
+#![allow(clippy::missing_panics_doc, reason = "that is what they are for")]
+
 use crate::api::{WorkloadIdentityBinding, WorkloadIdentityBindingStatus};
 use crate::azure::{self, AzureError, Operation};
 use crate::controller;
@@ -46,8 +48,8 @@ pub fn refusal(data: &[u8]) {
     let status = 300 + u16::from_be_bytes([*high, *low]) % 300;
     let mut lines = rest.splitn(3, |b| *b == b'\n');
     let mut line = || lines.next().unwrap_or_default();
-    let (after, date, body) = (line(), line(), line());
-    let error = azure::fuzzing::refused(operation, status, after, date, body);
+    let (after, sent, body) = (line(), line(), line());
+    let error = azure::fuzzing::refused(operation, status, after, sent, body);
     assert_fit(&error);
     if error.fault.is_gone() {
         assert_eq!(status, 404);
@@ -72,7 +74,7 @@ pub fn list(data: &[u8]) {
     match azure::fuzzing::list(data) {
         Some(Err(error)) => assert_fit(&error),
         Some(Ok(found)) => assert!(found.len() <= data.len()),
-        None => panic!("the adapter waits for nothing"),
+        None => unreachable!("the adapter waits for nothing"),
     }
 }
 
@@ -84,7 +86,7 @@ pub fn identity(data: &[u8]) {
             let ids = [found.client_id, found.principal_id, found.tenant_id];
             assert!(ids.iter().all(|id| !id.is_empty()));
         }
-        None => panic!("the adapter waits for nothing"),
+        None => unreachable!("the adapter waits for nothing"),
     }
 }
 

@@ -204,11 +204,11 @@ fn successors(universe: &Universe, state: &State) -> Result<Vec<(Event, State)>,
             }
             continue;
         }
-        let stepped = operator::step(universe, state, operator, false)?;
+        let stepped = operator::step(universe, state, operator, false);
         next.extend(stepped.map(|stepped| (Event::Step { operator }, stepped)));
         if state.budget.stale_lists > 0 && state.before != state.azure {
-            let stale = operator::step(universe, state, operator, true)?;
-            next.extend(stale.map(|stale| (Event::StaleList { operator }, stale)));
+            let misled = operator::step(universe, state, operator, true);
+            next.extend(misled.map(|misled| (Event::StaleList { operator }, misled)));
         }
         if state.budget.losses > 0 && operator::waits(mind) {
             let mut lost = state.clone();
@@ -244,7 +244,7 @@ fn commit(universe: &Universe, state: &State) -> Result<State, Violation> {
     };
     let (Write::Put(id) | Write::Delete(id)) = write;
     let struck = universe.named_like(next.azure, id);
-    if let Some(struck) = struck.filter(|struck| !universe.may_touch(cluster, *struck)) {
+    if let Some(struck) = struck.filter(|struck| !Universe::may_touch(cluster, *struck)) {
         return Err(format!("{write:?} strikes {:?}", universe.get(struck)));
     }
     let answer = match write {
@@ -299,7 +299,7 @@ fn check_quiet(universe: &Universe, state: &State) -> Result<(), Violation> {
             return Err(format!("no trust, and nothing in the way: {binding:?}"));
         }
     }
-    for id in state.azure.iter().filter(|id| universe.is_made_by_us(*id)) {
+    for id in state.azure.iter().filter(|id| Universe::is_made_by_us(*id)) {
         let tuple = &universe.get(id).tuple;
         let is_wanted = alive.iter().filter(wanted).any(|b| {
             let want = universe.get(universe.ours(b.cluster, b.account));

@@ -135,8 +135,10 @@ fn any_input() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![6 => mutated, 1 => text, 1 => prop::collection::vec(any::<u8>(), 0..300)]
 }
 
+type Target = fn(&[u8]);
+
 /// What `fuzz/` has a target for.
-const TARGETS: [(&str, fn(&[u8])); 10] = [
+const TARGETS: [(&str, Target); 10] = [
     ("arm_id", arm_id),
     ("refusal", refusal),
     ("list", list),

@@ -124,7 +124,7 @@ fn is_quiet(universe: &Universe, state: &State) -> bool {
 fn visited(universe: &Universe, state: &State, operator: usize, binding: usize) -> Option<State> {
     let mut now = operator::begin(universe, state, operator, binding)?;
     while now.operators[operator].visit.is_some() {
-        now = match operator::step(universe, &now, operator, false).ok()? {
+        now = match operator::step(universe, &now, operator, false) {
             Some(next) => next,
             None => commit(universe, &now).ok()?,
         };

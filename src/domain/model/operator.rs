@@ -1,7 +1,7 @@
 //! The steps of a visit, as `controller::flow`, `trust`, `revoke` and `cleanup` take them.
 
 use super::universe::{Id, NAMESPACE, Set, Universe};
-use super::{Answer, End, Memory, Operator, Removal, Stage, State, Violation, Visit, Write, ownership};
+use super::{Answer, End, Memory, Operator, Removal, Stage, State, Visit, Write, ownership};
 use crate::domain::plan::{Trust, Wish, plan};
 
 /// Reads a binding, asks for its grants, and decides what the visit is for.
@@ -96,17 +96,10 @@ pub(super) fn hear(state: &mut State, operator: usize, answer: Answer) {
 }
 
 /// Goes on to the next call that leaves the process.
-pub(super) fn step(
-    universe: &Universe,
-    state: &State,
-    operator: usize,
-    stale: bool,
-) -> Result<Option<State>, Violation> {
-    let Some(visit) = &state.operators[operator].visit else {
-        return Ok(None);
-    };
-    if stale && visit.stage != Stage::Look {
-        return Ok(None);
+pub(super) fn step(universe: &Universe, state: &State, operator: usize, from_before: bool) -> Option<State> {
+    let visit = state.operators[operator].visit.as_ref()?;
+    if from_before && visit.stage != Stage::Look {
+        return None;
     }
     let mut next = state.clone();
     match visit.stage.clone() {
@@ -114,49 +107,41 @@ pub(super) fn step(
             set(&mut next, operator, Stage::Report);
         }
         Stage::Look => {
-            let mut list = if stale { state.before } else { state.azure };
-            next.budget.stale_lists -= u8::from(stale);
+            let mut list = if from_before { state.before } else { state.azure };
+            next.budget.stale_lists -= u8::from(from_before);
             for write in &state.operators[operator].recent {
                 list = universe.after(list, *write);
             }
             set(&mut next, operator, Stage::Plan(list));
         }
         Stage::Plan(list) if visit.removals.is_empty() => {
-            establish(universe, &mut next, operator, visit, list)?;
+            establish(universe, &mut next, operator, visit, list);
         }
         Stage::Plan(list) => remove(universe, &mut next, operator, visit, list),
         // The claim is checked at the moment of writing; without it the process ends.
         Stage::Send(..) if !state.operators[operator].leads => end(&mut next, operator),
-        Stage::Send(held, writes) => match state.slot {
-            // Azure works on another write: this visit has failed, and a later one tries again.
-            Some(_) => next.operators[operator].visit = None,
-            None => {
-                let cluster = state.operators[operator].cluster;
-                next.slot = Some((Some(operator), cluster, writes[0]));
-                set(&mut next, operator, Stage::Wait(held, writes));
-            }
-        },
-        Stage::Wait(..) => return Ok(None),
+        // Azure works on another write: this visit has failed, and a later one tries again.
+        Stage::Send(..) if state.slot.is_some() => next.operators[operator].visit = None,
+        Stage::Send(held, writes) => {
+            let cluster = state.operators[operator].cluster;
+            next.slot = Some((Some(operator), cluster, writes[0]));
+            set(&mut next, operator, Stage::Wait(held, writes));
+        }
+        Stage::Wait(..) => return None,
         Stage::Hear(held, writes, answer) => heard(universe, &mut next, operator, held, writes, answer),
         Stage::Report => report(&mut next, operator, visit),
     }
-    Ok(Some(next))
+    Some(next)
 }
 
-fn set(state: &mut State, operator: usize, stage: Stage) {
-    if let Some(visit) = &mut state.operators[operator].visit {
+fn set(next: &mut State, operator: usize, stage: Stage) {
+    if let Some(visit) = &mut next.operators[operator].visit {
         visit.stage = stage;
     }
 }
 
 /// `trust::establish`: plans, and puts the intent on record.
-fn establish(
-    universe: &Universe,
-    next: &mut State,
-    operator: usize,
-    visit: &Visit,
-    list: Set,
-) -> Result<(), Violation> {
+fn establish(universe: &Universe, next: &mut State, operator: usize, visit: &Visit, list: Set) {
     let cluster = next.operators[operator].cluster;
     let desired = universe.desired(cluster, visit.account);
     let status = universe.status(&visit.memory);
@@ -177,7 +162,7 @@ fn establish(
     let planned = plan(wish, &found);
     let Trust::By(by, origin) = planned.trust else {
         set(next, operator, Stage::Report);
-        return Ok(());
+        return;
     };
     let adopted = origin == crate::api::CredentialOrigin::Adopted;
     let intent = Memory {
@@ -187,7 +172,7 @@ fn establish(
     let writes: Vec<Write> = planned.steps.iter().map(|step| universe.write(step)).collect();
     let puts = writes.iter().any(|w| matches!(w, Write::Put(_)));
     if puts && !record(next, operator, &intent) {
-        return Ok(());
+        return;
     }
     let unseen: Vec<Id> = (intent.superseded.iter())
         .filter(|old| !is_shared(universe, next, visit.binding, **old))
@@ -199,7 +184,6 @@ fn establish(
         visit.unseen = unseen;
     }
     proceed(next, operator, list, writes);
-    Ok(())
 }
 
 /// `revoke::delete`: one credential that is remembered, or that the spec names.

@@ -114,13 +114,13 @@ impl Universe {
     }
 
     /// Made by an operator, whatever it holds now.
-    pub fn is_made_by_us(&self, id: Id) -> bool {
+    pub fn is_made_by_us(id: Id) -> bool {
         id < 8
     }
 
     /// Only what an operator of this cluster has made.
-    pub fn may_touch(&self, cluster: usize, id: Id) -> bool {
-        self.is_made_by_us(id) && usize::from(id % 4) / 2 == cluster
+    pub fn may_touch(cluster: usize, id: Id) -> bool {
+        Self::is_made_by_us(id) && usize::from(id % 4) / 2 == cluster
     }
 
     pub fn list(&self, set: Set) -> Vec<Credential> {
@@ -153,7 +153,7 @@ impl Universe {
     pub fn is_blocked(&self, set: Set, binding: &Binding) -> bool {
         let want = self.ours(binding.cluster, binding.account);
         let theirs =
-            |id: Id| !self.is_made_by_us(id) && self.get(id).tuple.collides_with(&self.get(want).tuple);
+            |id: Id| !Self::is_made_by_us(id) && self.get(id).tuple.collides_with(&self.get(want).tuple);
         let edited = set.has(Self::edited(want)) && binding.status.credential.is_none();
         self.is_full(set) || edited || set.iter().any(theirs)
     }

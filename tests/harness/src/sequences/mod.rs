@@ -42,6 +42,6 @@ pub fn pair(spec: &Value) -> Pair {
     let by_id = identity["resourceId"]
         .as_str()
         .and_then(|id| id.rsplit('/').next());
-    let name = by_id.or(identity["name"].as_str()).unwrap_or_default();
+    let name = by_id.or_else(|| identity["name"].as_str()).unwrap_or_default();
     (account.to_owned(), name.to_lowercase())
 }

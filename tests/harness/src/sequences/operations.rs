@@ -194,15 +194,12 @@ async fn put(world: &World, name: &str, spec: &Value) -> Result<()> {
     let resource = ApiResource::erase::<WorkloadIdentityBinding>(&());
     let api: Api<DynamicObject> = Api::namespaced_with(world.admin(), &world.namespace, &resource);
     for _ in 0..50 {
-        let done = match api.get_opt(name).await? {
-            Some(mut live) => {
-                live.data["spec"] = spec.clone();
-                api.replace(name, &PostParams::default(), &live).await
-            }
-            None => {
-                let new = DynamicObject::new(name, &resource).data(json!({ "spec": spec }));
-                api.create(&PostParams::default(), &new).await
-            }
+        let done = if let Some(mut live) = api.get_opt(name).await? {
+            live.data["spec"] = spec.clone();
+            api.replace(name, &PostParams::default(), &live).await
+        } else {
+            let new = DynamicObject::new(name, &resource).data(json!({ "spec": spec }));
+            api.create(&PostParams::default(), &new).await
         };
         match done {
             Err(kube::Error::Api(status)) if status.is_conflict() => {}

@@ -22,7 +22,7 @@ impl World {
             "/subscriptions/{}/resourceGroups/{RESOURCE_GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}",
             self.azure.subscription_id()
         );
-        self.azure.identity(&resource_id).unwrap_or(Identity {
+        self.azure.identity(&resource_id).unwrap_or_else(|| Identity {
             resource_id,
             name: name.to_owned(),
             client_id: String::new(),
