@@ -561,7 +561,9 @@ async fn whatever_the_links_do_there_are_never_two_claims() {
             1,
             "seed {seed}: nobody leads"
         );
-        replicas.iter().for_each(|r| r.task.abort());
+        for replica in &replicas {
+            replica.task.abort();
+        }
     }
     println!("{faults} faults, {losses} ends, {handovers} changes of holder, no overlap");
     assert!(faults > 1_000 && losses > 50 && handovers > 50);

@@ -1,6 +1,6 @@
 //! A replica behind gates of its own, so that every call has its caller, and the history of the lease.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -96,7 +96,10 @@ fn is_of(name: &str, holder: Option<&str>) -> bool {
 
 /// Who held the lease, and since when, as somebody beside the replicas saw it.
 #[derive(Clone, Default)]
-pub struct History(Arc<Mutex<Vec<(Instant, Option<String>)>>>);
+pub struct History(Arc<Mutex<Vec<Event>>>);
+
+/// When a change was seen, and who held the lease from then on.
+type Event = (Instant, Option<String>);
 
 impl History {
     /// Watches from now on.
@@ -108,15 +111,19 @@ impl History {
             while let Some(change) = changes.next().await {
                 let Ok(lease) = change else { continue };
                 let holder = lease.and_then(|lease| lease.spec?.holder_identity);
-                seen.0.lock().unwrap().push((Instant::now(), holder));
+                seen.events().push((Instant::now(), holder));
             }
         });
         history
     }
 
+    fn events(&self) -> MutexGuard<'_, Vec<Event>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Who holds it now.
     pub fn holder(&self) -> Option<String> {
-        self.0.lock().unwrap().last()?.1.clone()
+        self.events().last()?.1.clone()
     }
 
     /// Whether the replica of this name holds it now.
@@ -126,7 +133,7 @@ impl History {
 
     /// Whether the replica of this name held it at this moment, give or take.
     fn was_held_by(&self, name: &str, moment: Instant) -> bool {
-        let events = self.0.lock().unwrap();
+        let events = self.events();
         let before = events.iter().rfind(|(at, _)| *at + SLACK < moment);
         let around = events
             .iter()
