@@ -11,7 +11,7 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{self, Controller};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, Store};
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event};
 use kube::runtime::{Predicate, PredicateConfig, WatchStreamExt, predicates};
 use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::{mpsc, watch};
@@ -66,7 +66,7 @@ pub async fn run(parts: Parts, shutdown: CancellationToken, synced: impl FnOnce(
     let binding_stream = {
         let context = context.clone();
         let api: Api<Guarded> = scoped(&client, namespace.as_deref());
-        watcher(api, watching.clone())
+        watches::watch(api, watching.clone())
             .modify(|object| object.meta_mut().managed_fields = None)
             .backoff(Reconnect::default())
             .then(move |event| {
@@ -155,7 +155,7 @@ fn watch_accounts(
     watching: watcher::Config,
     writer: Writer<Account>,
 ) -> impl Stream<Item = Result<Account, watcher::Error>> + Send {
-    watcher(api, watching)
+    watches::watch(api, watching)
         .modify(service_account::prune)
         .backoff(Reconnect::default())
         .reflect(writer)

@@ -1,10 +1,11 @@
 //! What all watches have in common: they end and begin anew, say when they are interrupted, and do not hurry.
 
+use std::fmt::Debug;
 use std::future::{Ready, ready};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, stream};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
@@ -19,6 +20,32 @@ use crate::domain::text;
 /// dead: a connection can go silent without an end, and nothing else would tell.
 pub(super) fn lasting(timeout: Duration) -> watcher::Config {
     watcher::Config::default().timeout(u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX))
+}
+
+/// A watch that lists anew when its version is refused as gone. The library does so for an event that
+/// says 410, but would ask with the same version for ever if it is the status of the answer.
+pub(super) fn watch<K>(
+    api: Api<K>,
+    lasting: watcher::Config,
+) -> impl Stream<Item = watcher::Result<Event<K>>> + Send
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    Api<K>: Clone,
+{
+    stream::repeat_with(move || {
+        let running = Some(watcher(api.clone(), lasting.clone()).boxed());
+        stream::unfold(running, async |running| {
+            let mut running = running?;
+            let event = running.next().await?;
+            let going_on = (!is_refused_as_gone(&event)).then_some(running);
+            Some((event, going_on))
+        })
+    })
+    .flatten()
+}
+
+fn is_refused_as_gone<K>(event: &watcher::Result<Event<K>>) -> bool {
+    matches!(event, Err(watcher::Error::WatchStartFailed(kube::Error::Api(status))) if status.code == 410)
 }
 
 /// How long a watch waits before it connects again: a restarted API server is back within seconds.
@@ -87,10 +114,10 @@ fn interrupted(what: &str, error: &watcher::Error) {
 /// Changes after the first complete list.
 pub(super) fn changes<K>(what: &'static str, api: Api<K>, watching: watcher::Config) -> impl Stream<Item = ()>
 where
-    K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let mut listed = false;
-    watcher(api, watching)
+    watch(api, watching)
         .backoff(Reconnect::default())
         .filter_map(move |event| {
             let change = match event {

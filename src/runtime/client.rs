@@ -10,6 +10,7 @@ use tower::timeout::TimeoutLayer;
 
 use super::leader::Leadership;
 use super::leader::fence::FenceLayer;
+use super::pace::PaceLayer;
 
 /// Time until the head of an answer is there, retries included.
 ///
@@ -99,6 +100,7 @@ impl Cluster {
         let builder = ClientBuilder::try_from(self.0.clone()).map_err(|e| Error::Build(Box::new(e)))?;
         Ok(builder
             .with_layer(&TimeoutLayer::new(DEADLINE))
+            .with_layer(&PaceLayer::default())
             .with_layer(&FenceLayer(leadership))
             .build())
     }

@@ -6,6 +6,7 @@ pub mod crd;
 pub mod issuer;
 pub mod leader;
 pub mod metrics;
+pub mod pace;
 pub mod readiness;
 pub mod server;
 pub mod telemetry;

@@ -31,7 +31,11 @@ const CAPPED: [&str; 9] = [
 ];
 
 /// Libraries that say a second time, without the place, what is told where the call was made.
-const TOLD_BY_US: [&str; 2] = ["kube_runtime::watcher", "kube_client::client::builder"];
+const TOLD_BY_US: [&str; 3] = [
+    "kube_client::client",
+    "kube_client::client::builder",
+    "kube_runtime::watcher",
+];
 
 /// Why the log cannot be set up.
 #[derive(Debug, thiserror::Error)]

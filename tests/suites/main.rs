@@ -9,6 +9,11 @@ mod gate;
 mod generated;
 mod input;
 mod issuer;
+mod kubernetes_faults;
+mod kubernetes_outages;
+mod kubernetes_rights;
+mod kubernetes_stale;
+mod kubernetes_watches;
 mod late_writes;
 mod leadership;
 mod lifecycle;
@@ -39,6 +44,11 @@ fn main() -> ExitCode {
         secrets::trials(),
         gate::trials(),
         leadership::trials(),
+        kubernetes_faults::trials(),
+        kubernetes_watches::trials(),
+        kubernetes_rights::trials(),
+        kubernetes_outages::trials(),
+        kubernetes_stale::trials(),
     ];
     runner::run(suites.into_iter().flatten().collect())
 }
