@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use super::context::id;
 use super::error::Error;
 use super::visit::Visit;
-use super::{annotate, events, revoke, status};
+use super::{annotate, confirm, events, revoke, status};
 use crate::api::{
     CredentialOrigin, DeletionPolicy, Disposition, RELEASE_ANNOTATION, Reason, ServiceAccountOrigin,
     Superseded, WorkloadIdentityBinding,
@@ -28,7 +28,8 @@ pub(super) async fn run(context: &Visit<'_>, cached: &WorkloadIdentityBinding) -
     let name = cached.name_any();
     let namespace = cached.namespace().unwrap_or_default();
     // The status is the list of what to remove: it has to be the latest.
-    let live = context.api(&namespace).get_opt(&name).await;
+    let api = context.api(&namespace);
+    let (live, _) = confirm::from_storage(context, api.get_opt(&name)).await;
     let live = live.map_err(|e| Error::kube("read the binding", e))?;
     let Some(mut binding) = live.filter(|b| b.uid() == cached.uid()) else {
         return Ok(());

@@ -3,14 +3,16 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use kube::ResourceExt;
+use tokio::time::Instant;
 
 use crate::api::{WorkloadIdentityBinding, WorkloadIdentityBindingStatus};
 
-/// Memory by uid of the binding.
+/// Memory by uid of the binding, and when Kubernetes was last in trouble.
 #[derive(Default)]
-pub(super) struct Memory(Mutex<HashMap<String, Entry>>);
+pub(super) struct Memory(Mutex<HashMap<String, Entry>>, Mutex<Option<Instant>>);
 
 #[derive(Default)]
 struct Entry {
@@ -66,6 +68,17 @@ impl Memory {
     /// The visit succeeded, or failed in a way that does not call for growing delays.
     pub fn settled(&self, uid: &str) {
         self.with(uid.to_owned(), |entry| entry.failures = 0);
+    }
+
+    /// Kubernetes failed a call, or took suspiciously long for one.
+    pub fn trouble(&self) {
+        *self.1.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether that is no longer ago than this.
+    pub fn troubled_within(&self, time: Duration) -> bool {
+        let trouble = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.is_some_and(|at| at.elapsed() < time)
     }
 
     /// The object is gone.

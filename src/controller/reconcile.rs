@@ -59,6 +59,9 @@ async fn visited(object: &Guarded, context: &Visit<'_>) -> Result<Action, Error>
         Ok((_, reason)) => *reason,
         Err(error) => error.reason(),
     };
+    if reason == Some(Reason::KubernetesUnavailable) {
+        context.memory.trouble();
+    }
     context.parts.observer.visited(started.elapsed(), reason);
     result.map(|(action, _)| action)
 }

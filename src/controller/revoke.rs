@@ -49,7 +49,7 @@ pub(super) async fn unless_shared(
 ) -> Result<(), AzureError> {
     let shared = is_shared(context, &binding.uid().unwrap_or_default(), superseded);
     // What is granted no longer is refused to the other as well, and nobody else would remove it.
-    if shared && !is_revoked(context, superseded, None).await {
+    if shared && revoked(context, superseded, None).await.is_none() {
         return Ok(());
     }
     one(context, binding, superseded).await
@@ -178,11 +178,11 @@ pub(super) async fn earlier(
 ) -> Result<Result<Vec<Superseded>, Verdict>, Error> {
     let mut standing = Vec::new();
     for superseded in made {
-        if !is_revoked(context, &superseded, asked.as_ref()).await {
+        let Some(request) = revoked(context, &superseded, asked.as_ref()).await else {
             standing.push(superseded);
             continue;
-        }
-        confirm::current(context, binding).await?;
+        };
+        confirm::decision(context, &request, true, confirm::current(context, binding)).await?;
         if let Err(error) = one(context, binding, &superseded).await {
             outcome.wait = error.retry_after;
             let message = format!("the grant is gone, but the operator {error}");
@@ -203,23 +203,28 @@ pub(super) async fn earlier(
 /// Whether a pair that the binding has made is no longer granted.
 pub(super) async fn any_revoked(context: &Visit<'_>, binding: &WorkloadIdentityBinding) -> bool {
     for remembered in ownership::remembered(&binding.status.clone().unwrap_or_default()) {
-        if is_revoked(context, &remembered, None).await {
+        if revoked(context, &remembered, None).await.is_some() {
             return true;
         }
     }
     false
 }
 
-/// A check that fails is no denial.
-async fn is_revoked(context: &Visit<'_>, superseded: &Superseded, asked: Option<&Asked>) -> bool {
-    let Some(request) = pair(superseded) else {
-        return false;
+/// What is no longer granted of a pair that was. A check that fails is no denial.
+async fn revoked(
+    context: &Visit<'_>,
+    superseded: &Superseded,
+    asked: Option<&Asked>,
+) -> Option<grant::Request> {
+    let request = pair(superseded)?;
+    let denied = match asked.filter(|asked| asked.request == request) {
+        Some(asked) => asked.denied,
+        None => matches!(
+            authorize::check(&context.parts.client, context.parts.authorization, &request).await,
+            Ok(Decision::Denied)
+        ),
     };
-    if let Some(asked) = asked.filter(|asked| asked.request == request) {
-        return asked.denied;
-    }
-    let decision = authorize::check(&context.parts.client, context.parts.authorization, &request).await;
-    matches!(decision, Ok(Decision::Denied))
+    denied.then_some(request)
 }
 
 /// Removes what an earlier spec or issuer left on other identities, now that the new trust stands.

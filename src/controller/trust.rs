@@ -83,11 +83,16 @@ pub(super) async fn establish(
         // The intent is on record before Azure is written: whatever happens in between, the next
         // visit knows what to look for.
         outcome.credential_synced = Verdict::unknown(Reason::Progressing, "The credential is being written.");
-        if steps.iter().any(|step| matches!(step, Step::Put(_))) && !on_record(&memory, outcome) {
-            status::write(context, binding, outcome).await?;
-        } else {
-            confirm::current(context, binding).await?;
-        }
+        let puts = steps.iter().any(|step| matches!(step, Step::Put(_)));
+        let unrecorded = puts && !on_record(&memory, outcome);
+        let live = async {
+            if unrecorded {
+                status::write(context, binding, outcome).await
+            } else {
+                confirm::current(context, binding).await
+            }
+        };
+        confirm::decision(context, &desired.grant(), false, live).await?;
         let repair = memory.credential == outcome.credential
             && conditions::is_ready(&memory, binding.metadata.generation);
         match act(context, binding, &desired.identity, &decide).await {
