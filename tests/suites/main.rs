@@ -5,6 +5,7 @@
 
 mod authorization;
 mod azure_drift;
+mod crash;
 mod gate;
 mod input;
 mod issuer;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         secrets::trials(),
         gate::trials(),
         leadership::trials(),
+        crash::trials(),
     ];
     runner::run(suites.into_iter().flatten().collect())
 }
