@@ -18,6 +18,7 @@ use wib_harness::gate::Rule;
 use wib_harness::world::bindings::is_ready;
 use wib_harness::{Cluster, World};
 use workload_identity_binding::runtime::client;
+use workload_identity_binding::runtime::leader::Leadership;
 
 use crate::runner::{figure, trials};
 
@@ -238,7 +239,8 @@ async fn an_answer_that_never_ends_is_given_up() -> Result<()> {
         "users": [{ "name": "u", "user": {} }],
     });
     std::fs::write(&path, config.to_string())?;
-    let (kubernetes, _) = client::connect(Some(&path), None, Duration::from_secs(1)).await?;
+    let cluster = client::Cluster::find(Some(&path), None, Duration::from_secs(1)).await?;
+    let kubernetes = cluster.client(Leadership::always())?;
     let started = Instant::now();
     let answer = tokio::time::timeout(Duration::from_secs(30), kubernetes.apiserver_version()).await;
     let error = answer

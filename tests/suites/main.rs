@@ -5,6 +5,7 @@
 
 mod authorization;
 mod azure_drift;
+mod crash;
 mod gate;
 mod generated;
 mod input;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         kubernetes_rights::trials(),
         kubernetes_outages::trials(),
         kubernetes_stale::trials(),
+        crash::trials(),
     ];
     runner::run(suites.into_iter().flatten().collect())
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use azure_emulator::{Emulator, Identity};
 use clap::Parser as _;
 use tokio::task::JoinHandle;
@@ -110,6 +110,16 @@ impl Operator {
     pub async fn ended(mut self) -> Result<(), Failure> {
         let result = (&mut self.task).await;
         result.unwrap_or_else(|e| Err(Failure::Other(e.to_string())))
+    }
+
+    /// Kills it, and waits until its task has ended. An error says that it had ended by itself, or panicked.
+    pub async fn kill(mut self) -> Result<()> {
+        self.task.abort();
+        match (&mut self.task).await {
+            Err(error) if error.is_cancelled() => Ok(()),
+            Err(error) => Err(error).context("the operator panicked"),
+            Ok(ended) => anyhow::bail!("the operator had ended: {ended:?}"),
+        }
     }
 
     /// Stops it as a SIGTERM does, and waits for its end.

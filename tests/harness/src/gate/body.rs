@@ -10,7 +10,7 @@ use tokio_util::codec::{FramedRead, LinesCodec};
 use tokio_util::io::StreamReader;
 
 use super::Cut;
-use super::rules::{WatchFault, kubernetes_status};
+use super::rules::{EventPredicate, WatchFault, kubernetes_status};
 
 pub(super) type Body = UnsyncBoxBody<Bytes, Cut>;
 
@@ -37,9 +37,7 @@ pub(super) fn faulty_watch(
     after: usize,
     fault: WatchFault,
 ) -> Body {
-    let reader = StreamReader::new(Box::pin(parts.map_err(std::io::Error::other)));
-    let events = FramedRead::new(reader, LinesCodec::new());
-    let events = events.map(|line| line.map(|line| Bytes::from(line + "\n")).map_err(|_| Cut));
+    let events = events(parts);
     match fault {
         WatchFault::Close => streamed(events.take(after)),
         WatchFault::Silence => streamed(events.take(after).chain(stream::pending())),
@@ -60,6 +58,26 @@ pub(super) fn faulty_watch(
             event => stream::iter([event]).right_stream(),
         })),
     }
+}
+
+/// The events of a watch that the predicate lets pass.
+pub(super) fn sifted_watch(
+    parts: impl Stream<Item = Result<Bytes, Cut>> + Send + 'static,
+    predicate: EventPredicate,
+) -> Body {
+    streamed(events(parts).try_filter(move |event| {
+        let event = serde_json::from_slice(event).unwrap_or_default();
+        std::future::ready(predicate.passes(&event))
+    }))
+}
+
+/// Whole events: one a line.
+fn events(
+    parts: impl Stream<Item = Result<Bytes, Cut>> + Send + 'static,
+) -> impl Stream<Item = Result<Bytes, Cut>> + Send {
+    let reader = StreamReader::new(Box::pin(parts.map_err(std::io::Error::other)));
+    let lines = FramedRead::new(reader, LinesCodec::new());
+    lines.map(|line| line.map(|line| Bytes::from(line + "\n")).map_err(|_| Cut))
 }
 
 fn broken() -> impl Stream<Item = Result<Bytes, Cut>> + Send {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::sync::watch;
 
 use super::Cut;
@@ -43,6 +44,23 @@ pub(super) enum Action {
     DelayAfter(Duration),
     Twice,
     Watch(usize, WatchFault),
+    Events(EventPredicate),
+}
+
+/// Which events of a watch pass.
+#[derive(Clone)]
+pub(super) struct EventPredicate(Arc<dyn Fn(&Value) -> bool + Send + Sync>);
+
+impl EventPredicate {
+    pub fn passes(&self, event: &Value) -> bool {
+        (self.0)(event)
+    }
+}
+
+impl fmt::Debug for EventPredicate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("EventPredicate")
+    }
 }
 
 /// An answer that comes from the gate itself.
@@ -198,6 +216,12 @@ impl Rule {
         self.action(Action::Watch(after, fault))
     }
 
+    /// Of the events of a watch only these pass; the others are lost.
+    #[must_use]
+    pub fn only_events(self, passes: impl Fn(&Value) -> bool + Send + Sync + 'static) -> Self {
+        self.action(Action::Events(EventPredicate(Arc::new(passes))))
+    }
+
     fn action(mut self, action: Action) -> Self {
         self.action = action;
         self
@@ -205,7 +229,7 @@ impl Rule {
 }
 
 /// A `Status` object of the Kubernetes API.
-pub(super) fn kubernetes_status(code: u16, reason: &str) -> serde_json::Value {
+pub(super) fn kubernetes_status(code: u16, reason: &str) -> Value {
     serde_json::json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
         "message": format!("answered by the gate: {reason}"), "reason": reason, "code": code,

@@ -8,7 +8,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 
-use super::body::{Body, faulty_watch, half, streamed, whole};
+use super::body::{Body, faulty_watch, half, sifted_watch, streamed, whole};
 use super::journal::Call;
 use super::rules::{Action, Canned, Occasion};
 use super::upstream::{Answer, Content, parts};
@@ -92,6 +92,7 @@ fn respond(answer: Answer, action: Option<&Action>) -> Response<Body> {
     let body = match answer.body {
         Content::Endless(response) => match action {
             Some(Action::Watch(after, fault)) => faulty_watch(parts(response), *after, *fault),
+            Some(Action::Events(predicate)) => sifted_watch(parts(response), predicate.clone()),
             _ => streamed(parts(response)),
         },
         Content::Whole(bytes) => {
