@@ -25,6 +25,10 @@ pub struct Answer<'a> {
 /// Wait of a throttled call when Azure names none.
 const DEFAULT_THROTTLE: Duration = Duration::from_secs(20);
 
+/// Longest wait that is believed. Azure counts in minutes at most; a number beyond is a mistake of
+/// somebody, and must not silence an identity for days.
+const MAX_WAIT: Duration = Duration::from_hours(1);
+
 /// The meaning of an answer.
 pub fn fault(answer: Answer<'_>) -> Fault {
     let Answer {
@@ -74,7 +78,11 @@ fn not_found(operation: Operation, code: &str, message: &str) -> Fault {
         Fault::IdentityGone
     } else if message.contains("ms graph resource not found") {
         Fault::IdentityNotReady
-    } else if is("NotFound") && message.contains("federatedidentitycredentials") {
+    } else if operation == Operation::DeleteCredential
+        && is("NotFound")
+        && message.contains("federatedidentitycredentials")
+    {
+        // To any other call it makes no sense: least of all does it say that a list is empty.
         Fault::CredentialGone
     } else if is("NotFound") && operation == Operation::GetIdentity {
         Fault::IdentityGone
@@ -83,13 +91,14 @@ fn not_found(operation: Operation, code: &str, message: &str) -> Fault {
     }
 }
 
-/// How long to wait: the larger of the header and a number in the text; 20 s with neither.
+/// How long to wait: the larger of the header and a number in the text, an hour at most; 20 s with neither.
 pub fn retry_after(fault: Fault, header: Option<Duration>, message: &str) -> Option<Duration> {
     let stated = header.max(seconds_in(message));
-    match fault {
+    let wait = match fault {
         Fault::Throttled => Some(stated.unwrap_or(DEFAULT_THROTTLE)),
         _ => header,
-    }
+    };
+    wait.map(|wait| wait.min(MAX_WAIT))
 }
 
 /// `Retry after 20 seconds` and `try again after '6' seconds`.

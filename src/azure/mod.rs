@@ -10,8 +10,10 @@ mod classify;
 mod cloud;
 mod credentials;
 mod error;
+mod failed;
 mod http;
 mod lane;
+mod login;
 mod pace;
 mod transport;
 

@@ -17,7 +17,7 @@ use crate::api::{
     Superseded, WorkloadIdentityBinding,
 };
 use crate::azure::AzureError;
-use crate::domain::{Desired, Fault, Outcome, Verdict, conditions, ownership};
+use crate::domain::{Desired, Fault, Outcome, Verdict, conditions, desired, ownership};
 
 /// Takes back what the binding stands for. When this returns, the finalizer goes.
 ///
@@ -33,6 +33,7 @@ pub(super) async fn run(context: &Visit<'_>, cached: &WorkloadIdentityBinding) -
     let Some(mut binding) = live.filter(|b| b.uid() == cached.uid()) else {
         return Ok(());
     };
+    context.memory.refresh(&mut binding);
 
     if let Some(why) = keeps_trust(context, &binding).await? {
         disown(context, &binding).await?;
@@ -89,7 +90,10 @@ async fn keeps_trust(
 /// stay, it stays.
 async fn disown(context: &Visit<'_>, binding: &WorkloadIdentityBinding) -> Result<(), Error> {
     let account = binding.status.as_ref().and_then(|s| s.service_account.as_ref());
-    let Some(account) = account.filter(|a| a.origin == ServiceAccountOrigin::Created) else {
+    // The name is part of an address, and a status can be forged.
+    let account = account
+        .filter(|a| a.origin == ServiceAccountOrigin::Created && desired::is_service_account_name(&a.name));
+    let Some(account) = account else {
         return Ok(());
     };
     let api: Api<ServiceAccount> = Api::namespaced(
