@@ -6,6 +6,7 @@
 mod authorization;
 mod azure_drift;
 mod gate;
+mod azure_faults;
 mod input;
 mod issuer;
 mod lifecycle;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         authorization::trials(),
         ownership::trials(),
         azure_drift::trials(),
+        azure_faults::trials(),
         input::trials(),
         issuer::trials(),
         process::trials(),
