@@ -16,6 +16,7 @@ mod process;
 mod runner;
 mod secrets;
 mod service_account;
+mod two_clusters;
 
 use std::process::ExitCode;
 
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         process::trials(),
         secrets::trials(),
         gate::trials(),
+        two_clusters::trials(),
     ];
     runner::run(suites.into_iter().flatten().collect())
 }

@@ -45,13 +45,31 @@ impl World {
 
     /// A new world whose namespace has this name.
     pub async fn named(cluster: Arc<Cluster>, namespace: &str) -> Result<Self> {
-        let namespace = namespace.to_owned();
         let azure = Emulator::start(Options::default()).await?;
-        azure.trust_issuer_ca(cluster.control_plane.ca_pem());
         let operator_identity = azure.create_identity("platform", "operator");
+        Self::with(cluster, namespace, azure, operator_identity).await
+    }
+
+    /// A world in another cluster that shares the Azure of this one, with a namespace of the same name and an
+    /// operator's identity of its own.
+    pub async fn beside(&self, cluster: Arc<Cluster>) -> Result<Self> {
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        let operator_identity = self
+            .azure
+            .create_identity("platform", &format!("operator-{}", &id[..8]));
+        Self::with(cluster, &self.namespace, self.azure.clone(), operator_identity).await
+    }
+
+    async fn with(
+        cluster: Arc<Cluster>,
+        namespace: &str,
+        azure: Emulator,
+        operator_identity: Identity,
+    ) -> Result<Self> {
+        azure.trust_issuer_ca(cluster.control_plane.ca_pem());
         let world = Self {
             azure,
-            namespace,
+            namespace: namespace.to_owned(),
             operator_identity,
             directory: tempfile::tempdir()?,
             cluster,
