@@ -13,6 +13,7 @@ mod lifecycle;
 mod mappings;
 mod ownership;
 mod process;
+mod removal;
 mod runner;
 mod secrets;
 mod service_account;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         input::trials(),
         issuer::trials(),
         process::trials(),
+        removal::trials(),
         secrets::trials(),
         gate::trials(),
         two_clusters::trials(),
