@@ -140,3 +140,48 @@ fn told(fault: Fault, id: &IdentityId, status: u16, code: Option<&str>) -> Strin
 fn is_code(code: &str) -> bool {
     (1..=MAX_CODE).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
+
+#[cfg(test)]
+mod tests {
+    use strum::IntoEnumIterator;
+
+    use super::*;
+
+    const OTHERS: &str = "kassandra";
+
+    fn id() -> IdentityId {
+        IdentityId::new("00000000-0000-0000-0000-00000000000a", "shop", "web").unwrap()
+    }
+
+    #[test]
+    fn no_word_of_azure_reaches_a_binding() {
+        for status in (400..=599).chain([200, 301]) {
+            let refusal = Refusal {
+                status,
+                code: format!("/{OTHERS}"),
+                message: format!("Resource '{OTHERS}' was not found. Policy '{OTHERS}'."),
+                request_id: Some(OTHERS.to_owned()),
+                retry_after: None,
+            };
+            let error = legacy::Error::new(ErrorKind::Other, refusal);
+            let shown = call(Operation::PutCredential, &id(), &error).to_string();
+            assert!(!shown.contains(OTHERS), "{status}: {shown}");
+        }
+    }
+
+    #[test]
+    fn what_a_parser_quotes_does_not_either() {
+        let parsed = serde_json::from_value::<Vec<u8>>(OTHERS.into()).unwrap_err();
+        assert!(parsed.to_string().contains(OTHERS), "{parsed}");
+        let shown = call(Operation::ListCredentials, &id(), &legacy::Error::from(parsed)).to_string();
+        assert!(!shown.contains(OTHERS), "{shown}");
+    }
+
+    #[test]
+    fn every_fault_is_told_with_its_code() {
+        for fault in Fault::iter() {
+            let told = told(fault, &id(), 409, Some("ScopeLocked"));
+            assert!(told.contains("HTTP 409, ScopeLocked"), "{told}");
+        }
+    }
+}

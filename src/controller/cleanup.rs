@@ -8,7 +8,12 @@ use kube::{Api, CustomResourceExt, ResourceExt};
 use serde_json::json;
 use tracing::{info, warn};
 
+<<<<<<< HEAD
 use super::context::id;
+=======
+use super::authorize::{self, Decision};
+use super::context::{Context, id};
+>>>>>>> 25d30f1 (test: hostile tenants; fix: sibling visits no longer grow with the square, a claimed refusal is asked again)
 use super::error::Error;
 use super::visit::Visit;
 use super::{annotate, events, revoke, status};
@@ -119,11 +124,7 @@ type Obstacle = (Verdict, Option<std::time::Duration>);
 async fn take_back(context: &Visit<'_>, binding: &WorkloadIdentityBinding) -> Result<(), Obstacle> {
     let memory = binding.status.clone().unwrap_or_default();
     let remembered = ownership::remembered(&memory);
-    // One that was refused and remembers nothing never had anything: Azure is not asked for it.
-    let refused = conditions::ready_reason(&memory) == Some(Reason::NotAuthorized.as_str());
-    if !(refused && remembered.is_empty()) {
-        take_back_what_the_spec_names(context, binding, &remembered).await?;
-    }
+    take_back_what_the_spec_names(context, binding, &remembered).await?;
     for remembered in remembered {
         revoke::unless_shared(context, binding, &remembered)
             .await
@@ -148,6 +149,13 @@ async fn take_back_what_the_spec_names(
         &context.issuer(),
     );
     let Ok(desired) = desired else { return Ok(()) };
+    // One that was refused and remembers nothing never had anything: Azure is not asked for it. That
+    // it was refused is asked again, since a status can be forged.
+    let status = binding.status.as_ref();
+    let refused = status.and_then(conditions::ready_reason) == Some(Reason::NotAuthorized.as_str());
+    if refused && remembered.is_empty() && is_refused(context, &desired).await {
+        return Ok(());
+    }
     let made = ownership::record(&desired.credential, CredentialOrigin::Created);
     if remembered
         .iter()
@@ -167,6 +175,12 @@ async fn take_back_what_the_spec_names(
         return Err(obstacle(&error));
     }
     Ok(())
+}
+
+async fn is_refused(context: &Context, desired: &Desired) -> bool {
+    let authorization = context.parts.authorization;
+    let decision = authorize::check(&context.parts.client, authorization, &desired.grant()).await;
+    matches!(decision, Ok(Decision::Denied))
 }
 
 fn obstacle(error: &AzureError) -> Obstacle {

@@ -7,6 +7,7 @@ mod authorization;
 mod azure_drift;
 mod gate;
 mod azure_faults;
+mod hostile;
 mod input;
 mod issuer;
 mod lifecycle;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         ownership::trials(),
         azure_drift::trials(),
         azure_faults::trials(),
+        hostile::trials(),
         input::trials(),
         issuer::trials(),
         process::trials(),

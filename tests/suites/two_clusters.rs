@@ -23,7 +23,9 @@ const WATCHFUL: [&str; 2] = ["--drift-interval=300ms", "--read-after-write-grace
 
 /// A second cluster on the Azure of the first, with a namespace of the same name.
 async fn second(first: &World) -> Result<World> {
-    first.beside(Arc::new(Cluster::start().await?)).await
+    first
+        .beside(Arc::new(Cluster::start().await?), &first.namespace)
+        .await
 }
 
 /// A ServiceAccount of this name in both, which may use the identity.
