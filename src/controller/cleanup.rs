@@ -8,12 +8,8 @@ use kube::{Api, CustomResourceExt, ResourceExt};
 use serde_json::json;
 use tracing::{info, warn};
 
-<<<<<<< HEAD
-use super::context::id;
-=======
 use super::authorize::{self, Decision};
-use super::context::{Context, id};
->>>>>>> 25d30f1 (test: hostile tenants; fix: sibling visits no longer grow with the square, a claimed refusal is asked again)
+use super::context::id;
 use super::error::Error;
 use super::visit::Visit;
 use super::{annotate, events, revoke, status};
@@ -177,7 +173,7 @@ async fn take_back_what_the_spec_names(
     Ok(())
 }
 
-async fn is_refused(context: &Context, desired: &Desired) -> bool {
+async fn is_refused(context: &Visit<'_>, desired: &Desired) -> bool {
     let authorization = context.parts.authorization;
     let decision = authorize::check(&context.parts.client, authorization, &desired.grant()).await;
     matches!(decision, Ok(Decision::Denied))

@@ -5,8 +5,8 @@
 
 mod authorization;
 mod azure_drift;
-mod gate;
 mod azure_faults;
+mod gate;
 mod hostile;
 mod input;
 mod issuer;
