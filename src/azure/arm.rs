@@ -4,16 +4,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use azure_core::credentials::TokenCredential;
 use azure_core_mgmt as legacy;
 use azure_mgmt_msi::package_2023_01_31::{Client, models};
 use futures::TryStreamExt;
-use legacy::error::ErrorKind;
 
-use super::transport::{Refusal, Transport};
+use super::failed::{self, broken};
+use super::login::Login;
+use super::transport::Transport;
 use super::{
-    AzureError, AzureSettings, Identity, ManagedIdentities, Observer, Operation, Pace, SetupError, classify,
-    credentials, http,
+    AzureError, AzureSettings, Identity, ManagedIdentities, Observer, Operation, Pace, SetupError, http,
 };
 use crate::domain::{Credential, Fault, IdentityId, Tuple, text};
 
@@ -21,38 +20,8 @@ use crate::domain::{Credential, Fault, IdentityId, Tuple, text};
 /// credentials, and the same contract in every later one.
 pub struct Arm {
     client: Client,
-    login: Arc<dyn TokenCredential>,
-    scope: String,
+    login: Arc<Login>,
     observer: Arc<dyn Observer>,
-}
-
-/// Longest AADSTS code that is quoted; today's have 12 or 13 characters.
-const MAX_CODE: usize = 20;
-
-/// Marks an error of [`Login`] on its way through `azure_core`.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct LoginError(String);
-
-/// Hands the tokens of `azure_identity` 1.x to `azure_core` 0.21.
-#[derive(Debug)]
-struct Login(Arc<dyn TokenCredential>);
-
-#[async_trait]
-impl legacy::auth::TokenCredential for Login {
-    async fn get_token(&self, scopes: &[&str]) -> legacy::Result<legacy::auth::AccessToken> {
-        let token = self.0.get_token(scopes, None).await;
-        let token =
-            token.map_err(|e| legacy::Error::new(ErrorKind::Credential, LoginError(text::cause(&e))))?;
-        Ok(legacy::auth::AccessToken::new(
-            token.token.secret().to_owned(),
-            token.expires_on,
-        ))
-    }
-
-    async fn clear_cache(&self) -> legacy::Result<()> {
-        Ok(())
-    }
 }
 
 impl Arm {
@@ -66,7 +35,7 @@ impl Arm {
         observer: Arc<dyn Observer>,
     ) -> Result<Self, SetupError> {
         let http = http::client(settings.ca_bundle.as_deref(), settings.timeout)?;
-        let login = credentials::login(&settings.credential, &settings.endpoints, http.clone())?;
+        let login = Arc::new(Login::new(settings, http.clone())?);
         let endpoint = settings.endpoints.resource_manager.clone();
         let scope = settings.endpoints.scope.clone();
         let transport = Transport {
@@ -74,7 +43,7 @@ impl Arm {
             endpoint: endpoint.clone(),
             pace,
         };
-        let client = Client::builder(Arc::new(Login(login.clone())))
+        let client = Client::builder(login.clone())
             .endpoint(endpoint)
             .scopes(&[&scope])
             // When to try again is decided above, by what the answer means.
@@ -85,7 +54,6 @@ impl Arm {
         Ok(Self {
             client,
             login,
-            scope,
             observer,
         })
     }
@@ -96,10 +64,10 @@ impl Arm {
     /// Says what Entra answered.
     pub async fn check_login(&self) -> Result<(), AzureError> {
         let started = Instant::now();
-        let token = self.login.get_token(&[&self.scope], None).await;
+        let token = self.login.token().await;
         let result = token
             .map(drop)
-            .map_err(|error| login_failed(&text::cause(&error)));
+            .map_err(|error| failed::login(&text::cause(&error)));
         self.observer
             .called(Operation::GetToken, started.elapsed(), result.as_ref().err());
         result
@@ -108,10 +76,17 @@ impl Arm {
     async fn call<T>(
         &self,
         operation: Operation,
+        id: &IdentityId,
         request: impl Future<Output = legacy::Result<T>>,
     ) -> Result<T, AzureError> {
         let started = Instant::now();
-        let result = request.await.map_err(|error| classified(operation, &error));
+        let result = request.await.map_err(|error| failed::call(operation, id, &error));
+        if let Err(error) = &result
+            && error.fault == Fault::LoginFailed
+            && error.status.is_some()
+        {
+            self.login.refused();
+        }
         self.observer
             .called(operation, started.elapsed(), result.as_ref().err());
         result
@@ -128,7 +103,7 @@ impl ManagedIdentities for Arm {
         );
         let operation = Operation::GetIdentity;
         let answer = self
-            .call(operation, async { request.send().await?.into_body().await })
+            .call(operation, id, async { request.send().await?.into_body().await })
             .await?;
         let ids = answer.properties.and_then(|p| {
             Some(Identity {
@@ -147,7 +122,9 @@ impl ManagedIdentities for Arm {
             id.name(),
         );
         let operation = Operation::ListCredentials;
-        let pages: Vec<_> = self.call(operation, request.into_stream().try_collect()).await?;
+        let pages: Vec<_> = self
+            .call(operation, id, request.into_stream().try_collect())
+            .await?;
         pages
             .into_iter()
             .flat_map(|page| page.value)
@@ -175,8 +152,10 @@ impl ManagedIdentities for Arm {
                 credential.name.clone(),
                 body,
             );
-        self.call(Operation::PutCredential, async { request.send().await.map(drop) })
-            .await
+        self.call(Operation::PutCredential, id, async {
+            request.send().await.map(drop)
+        })
+        .await
     }
 
     async fn delete(&self, id: &IdentityId, name: &str) -> Result<(), AzureError> {
@@ -187,7 +166,7 @@ impl ManagedIdentities for Arm {
             name,
         );
         match self
-            .call(Operation::DeleteCredential, async {
+            .call(Operation::DeleteCredential, id, async {
                 request.send().await.map(drop)
             })
             .await
@@ -218,61 +197,6 @@ fn credential(
             audience: properties.audiences.join(" "),
         },
     })
-}
-
-fn classified(operation: Operation, error: &legacy::Error) -> AzureError {
-    if let Some(login) = error.downcast_ref::<LoginError>() {
-        return login_failed(&login.0);
-    }
-    let Some(refusal) = error.downcast_ref::<Refusal>() else {
-        return broken(operation, &text::cause(error));
-    };
-    let fault = classify::fault(classify::Answer {
-        operation,
-        status: refusal.status,
-        code: &refusal.code,
-        message: &refusal.message,
-    });
-    AzureError {
-        operation,
-        fault,
-        status: Some(refusal.status),
-        code: (!refusal.code.is_empty()).then(|| text::quote(&refusal.code)),
-        message: match text::quote(&refusal.message) {
-            empty if empty.is_empty() => format!("Azure answered HTTP {}", refusal.status),
-            message => message,
-        },
-        request_id: refusal.request_id.clone(),
-        retry_after: classify::retry_after(fault, refusal.retry_after, &refusal.message),
-    }
-}
-
-/// No answer, or one that makes no sense. A write may have been carried out.
-fn broken(operation: Operation, message: &str) -> AzureError {
-    AzureError {
-        operation,
-        fault: Fault::Unavailable,
-        status: None,
-        code: None,
-        message: text::quote(message),
-        request_id: None,
-        retry_after: None,
-    }
-}
-
-fn login_failed(message: &str) -> AzureError {
-    let code = message.find("AADSTS").map(|at| {
-        message[at..]
-            .chars()
-            .take_while(char::is_ascii_alphanumeric)
-            .take(MAX_CODE)
-            .collect::<String>()
-    });
-    AzureError {
-        fault: Fault::LoginFailed,
-        code,
-        ..broken(Operation::GetToken, message)
-    }
 }
 
 #[cfg(any(test, fuzzing))]

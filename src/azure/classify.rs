@@ -25,8 +25,8 @@ pub struct Answer<'a> {
 /// Wait of a throttled call when Azure names none.
 const DEFAULT_THROTTLE: Duration = Duration::from_secs(20);
 
-/// Longest wait that is believed: Azure counts by the hour at most, and nothing may stand still for
-/// longer on account of one wrong header.
+/// Longest wait that is believed. Azure counts in minutes at most; a number beyond is a mistake of
+/// somebody, and must not silence an identity for days.
 const MAX_WAIT: Duration = Duration::from_hours(1);
 
 /// The meaning of an answer.
@@ -78,7 +78,11 @@ fn not_found(operation: Operation, code: &str, message: &str) -> Fault {
         Fault::IdentityGone
     } else if message.contains("ms graph resource not found") {
         Fault::IdentityNotReady
-    } else if is("NotFound") && message.contains("federatedidentitycredentials") {
+    } else if operation == Operation::DeleteCredential
+        && is("NotFound")
+        && message.contains("federatedidentitycredentials")
+    {
+        // To any other call it makes no sense: least of all does it say that a list is empty.
         Fault::CredentialGone
     } else if is("NotFound") && operation == Operation::GetIdentity {
         Fault::IdentityGone
@@ -87,7 +91,7 @@ fn not_found(operation: Operation, code: &str, message: &str) -> Fault {
     }
 }
 
-/// How long to wait: the larger of the header and a number in the text; 20 s with neither.
+/// How long to wait: the larger of the header and a number in the text, an hour at most; 20 s with neither.
 pub fn retry_after(fault: Fault, header: Option<Duration>, message: &str) -> Option<Duration> {
     let stated = header.max(seconds_in(message));
     let wait = match fault {

@@ -45,8 +45,7 @@ impl Operation {
 
 /// A failed call, classified.
 ///
-/// `Display` is fit for conditions: it holds no request id and no time. Those are in
-/// [`Self::request_id`], for the log.
+/// `Display` is fit for conditions: it holds no request id, no time, and nothing of other tenants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AzureError {
     /// What was attempted.
@@ -57,7 +56,7 @@ pub struct AzureError {
     pub status: Option<u16>,
     /// `error.code` of ARM, or the AADSTS code of Entra.
     pub code: Option<String>,
-    /// What Azure said, one line, shortened.
+    /// What it means, in one line of ours; of a login, what Entra said.
     pub message: String,
     /// `x-ms-request-id`, to give to Azure support.
     pub request_id: Option<String>,
@@ -84,17 +83,10 @@ impl fmt::Display for AzureError {
             Fault::LimitReached => f.write_str(
                 "the identity holds as many federated credentials as Azure allows (20); remove one or use another identity",
             ),
-            Fault::AccessDenied => write!(
-                f,
-                "the operator's Azure identity lacks a right; it needs userAssignedIdentities/read and federatedIdentityCredentials/read, write and delete on this identity. Azure says: {}",
-                self.message
+            Fault::AccessDenied => f.write_str(
+                "the operator's Azure identity lacks a right; it needs userAssignedIdentities/read and federatedIdentityCredentials/read, write and delete on this identity",
             ),
-            _ => {
-                if let Some(code) = &self.code {
-                    write!(f, "{code}: ")?;
-                }
-                f.write_str(&self.message)
-            }
+            _ => f.write_str(&self.message),
         }
     }
 }

@@ -10,9 +10,11 @@ mod classify;
 mod cloud;
 mod credentials;
 mod error;
+mod failed;
 mod fence;
 mod http;
 mod lane;
+mod login;
 mod pace;
 mod transport;
 

@@ -8,6 +8,7 @@ use kube::{Api, CustomResourceExt, ResourceExt};
 use serde_json::json;
 use tracing::{info, warn};
 
+use super::authorize::{self, Decision};
 use super::context::id;
 use super::error::Error;
 use super::visit::Visit;
@@ -17,7 +18,7 @@ use crate::api::{
     Superseded, WorkloadIdentityBinding,
 };
 use crate::azure::AzureError;
-use crate::domain::{Desired, Fault, Outcome, Verdict, conditions, ownership};
+use crate::domain::{Desired, Fault, Outcome, Verdict, conditions, desired, ownership};
 
 /// Takes back what the binding stands for. When this returns, the finalizer goes.
 ///
@@ -34,6 +35,7 @@ pub(super) async fn run(context: &Visit<'_>, cached: &WorkloadIdentityBinding) -
     let Some(mut binding) = live.filter(|b| b.uid() == cached.uid()) else {
         return Ok(());
     };
+    context.memory.refresh(&mut binding);
 
     if let Some(why) = keeps_trust(context, &binding).await? {
         disown(context, &binding).await?;
@@ -94,7 +96,10 @@ async fn keeps_trust(
 /// stay, it stays.
 async fn disown(context: &Visit<'_>, binding: &WorkloadIdentityBinding) -> Result<(), Error> {
     let account = binding.status.as_ref().and_then(|s| s.service_account.as_ref());
-    let Some(account) = account.filter(|a| a.origin == ServiceAccountOrigin::Created) else {
+    // The name is part of an address, and a status can be forged.
+    let account = account
+        .filter(|a| a.origin == ServiceAccountOrigin::Created && desired::is_service_account_name(&a.name));
+    let Some(account) = account else {
         return Ok(());
     };
     let api: Api<ServiceAccount> = Api::namespaced(
@@ -120,11 +125,7 @@ type Obstacle = (Verdict, Option<std::time::Duration>);
 async fn take_back(context: &Visit<'_>, binding: &WorkloadIdentityBinding) -> Result<(), Obstacle> {
     let memory = binding.status.clone().unwrap_or_default();
     let remembered = ownership::remembered(&memory);
-    // One that was refused and remembers nothing never had anything: Azure is not asked for it.
-    let refused = conditions::ready_reason(&memory) == Some(Reason::NotAuthorized.as_str());
-    if !(refused && remembered.is_empty()) {
-        take_back_what_the_spec_names(context, binding, &remembered).await?;
-    }
+    take_back_what_the_spec_names(context, binding, &remembered).await?;
     for remembered in remembered {
         revoke::unless_shared(context, binding, &remembered)
             .await
@@ -149,6 +150,13 @@ async fn take_back_what_the_spec_names(
         &context.issuer(),
     );
     let Ok(desired) = desired else { return Ok(()) };
+    // One that was refused and remembers nothing never had anything: Azure is not asked for it. That
+    // it was refused is asked again, since a status can be forged.
+    let status = binding.status.as_ref();
+    let refused = status.and_then(conditions::ready_reason) == Some(Reason::NotAuthorized.as_str());
+    if refused && remembered.is_empty() && is_refused(context, &desired).await {
+        return Ok(());
+    }
     let made = ownership::record(&desired.credential, CredentialOrigin::Created);
     if remembered
         .iter()
@@ -168,6 +176,12 @@ async fn take_back_what_the_spec_names(
         return Err(obstacle(&error));
     }
     Ok(())
+}
+
+async fn is_refused(context: &Visit<'_>, desired: &Desired) -> bool {
+    let authorization = context.parts.authorization;
+    let decision = authorize::check(&context.parts.client, authorization, &desired.grant()).await;
+    matches!(decision, Ok(Decision::Denied))
 }
 
 fn obstacle(error: &AzureError) -> Obstacle {

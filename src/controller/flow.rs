@@ -8,7 +8,9 @@ use super::error::Error;
 use super::service_account::Refused;
 use super::visit::Visit;
 use super::{annotate, confirm, events, revoke, trust};
-use crate::api::{IdentityStatus, Reason, WorkloadIdentityBinding, WorkloadIdentityBindingStatus};
+use crate::api::{
+    IdentityStatus, Reason, Superseded, WorkloadIdentityBinding, WorkloadIdentityBindingStatus,
+};
 use crate::azure::{AzureError, Snapshot};
 use crate::domain::plan::{Trust, Wish, plan};
 use crate::domain::{Desired, Fault, Outcome, Verdict, conditions, ownership};
@@ -90,7 +92,9 @@ pub(super) async fn run(
     outcome.age = snapshot.age;
 
     if desired.suspend {
-        return Ok(suspended(context, binding, &desired, &snapshot, outcome));
+        return Ok(suspended(
+            context, binding, &desired, &snapshot, superseded, outcome,
+        ));
     }
     if !trust::establish(context, binding, &desired, &snapshot, superseded, &mut outcome).await? {
         return Ok(outcome);
@@ -186,6 +190,7 @@ fn suspended(
     binding: &WorkloadIdentityBinding,
     desired: &Desired,
     snapshot: &Snapshot,
+    superseded: Vec<Superseded>,
     mut outcome: Outcome,
 ) -> Outcome {
     let memory = binding.status.clone().unwrap_or_default();
@@ -198,7 +203,11 @@ fn suspended(
     let planned = plan(wish, &snapshot.credentials);
     outcome.credential_synced = match planned.trust {
         Trust::Refused(reason, message) => Verdict::no(reason, message),
-        Trust::By(..) if planned.steps.is_empty() => {
+        Trust::By(credential, origin) if planned.steps.is_empty() => {
+            // What stands is on record, suspended or not: it may have to be taken back.
+            outcome.identity = Some(trust::resolved(desired, snapshot));
+            outcome.credential = Some(ownership::record(&credential, origin));
+            outcome.superseded = superseded;
             Verdict::yes(Reason::Suspended, "The credential trusts the ServiceAccount.")
         }
         Trust::By(..) => Verdict::no(

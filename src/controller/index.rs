@@ -53,8 +53,11 @@ impl Index {
         }
     }
 
-    /// Takes a watch event in, and names the other bindings that it concerns: those of the same
-    /// ServiceAccount, before and after.
+    /// Takes a watch event in, and names the other bindings of the same ServiceAccount that may write
+    /// on it now and could not before, or the other way round.
+    ///
+    /// Only those: were all of them named, a tenant with many bindings of one ServiceAccount would make
+    /// the square of their number of visits.
     pub fn update(&self, event: &Event<Guarded>) -> Vec<ObjectRef<Guarded>> {
         let mut bindings = self.bindings.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
@@ -81,26 +84,13 @@ impl Index {
                 let Some((key, facts)) = self.entry(object) else {
                     return Vec::new();
                 };
-                let before = bindings.remove(&key);
-                if before == facts {
-                    if let Some(facts) = facts {
-                        bindings.insert(key, facts);
-                    }
-                    return Vec::new();
-                }
-                let mut touched = before.map_or_else(Vec::new, |f| bindings.of(&key.0, &f.service_account));
-                if let Some(facts) = facts {
-                    touched.extend(bindings.of(&key.0, &facts.service_account));
-                    bindings.insert(key, facts);
-                }
-                touched
+                bindings.replace(&key, facts)
             }
             Event::Delete(object) => {
                 let Some((key, _)) = self.entry(object) else {
                     return Vec::new();
                 };
-                let before = bindings.remove(&key);
-                before.map_or_else(Vec::new, |f| bindings.of(&key.0, &f.service_account))
+                bindings.replace(&key, None)
             }
         }
     }
@@ -141,8 +131,10 @@ impl Index {
         let others = self.others(uid, &desired.namespace, &wanted.name);
         let older = others.into_iter().filter(|(_, other)| {
             // One whose spec cannot be understood writes nothing.
-            let differs = other.identity.as_ref().is_some_and(|i| *i != desired.identity)
-                || other.token_expiration_seconds != wanted.token_expiration_seconds;
+            let differs = other.identity.as_ref().is_some_and(|identity| {
+                *identity != desired.identity
+                    || other.token_expiration_seconds != wanted.token_expiration_seconds
+            });
             // The uid decides between two of the same second.
             other.annotate && differs && (other.created, other.uid.as_str()) < (created, uid)
         });
@@ -217,6 +209,52 @@ impl Bindings {
             }
         }
         Some(facts)
+    }
+
+    /// Puts other facts in place, and names whose turn on the ServiceAccounts has changed by it.
+    fn replace(&mut self, key: &Key, facts: Option<Facts>) -> Vec<ObjectRef<Guarded>> {
+        let known = self.facts.get(key);
+        if known == facts.as_ref() {
+            return Vec::new();
+        }
+        let accounts: BTreeSet<String> = known
+            .iter()
+            .copied()
+            .chain(&facts)
+            .map(|f| f.service_account.clone())
+            .collect();
+        let writers = |all: &Self| -> BTreeSet<String> {
+            let of = |account: &String| all.writers(&key.0, account);
+            accounts.iter().flat_map(of).collect()
+        };
+        let before = writers(self);
+        self.remove(key);
+        if let Some(facts) = facts {
+            self.insert(key.clone(), facts);
+        }
+        let after = writers(self);
+        let changed = before.symmetric_difference(&after).filter(|name| **name != key.1);
+        changed.map(|name| ObjectRef::new(name).within(&key.0)).collect()
+    }
+
+    /// Who may write on a ServiceAccount: the oldest that annotates it, and those behind it that want
+    /// the same, up to the first that does not.
+    fn writers(&self, namespace: &str, service_account: &str) -> Vec<String> {
+        let names = self
+            .by_service_account
+            .get(&(namespace.to_owned(), service_account.to_owned()));
+        let all = names.into_iter().flat_map(BTreeSet::iter).filter_map(|name| {
+            let facts = self.facts.get(&(namespace.to_owned(), name.clone()))?;
+            Some((name, facts))
+        });
+        let mut writing: Vec<_> = all
+            .filter(|(_, f)| f.annotate && !f.deleting && f.identity.is_some())
+            .collect();
+        writing.sort_by_key(|(_, f)| (f.created, &f.uid));
+        let wish = |f: &Facts| (f.identity.clone(), f.token_expiration_seconds);
+        let first = writing.first().map(|(_, f)| wish(f));
+        let same = writing.into_iter().take_while(|(_, f)| Some(wish(f)) == first);
+        same.map(|(name, _)| name.clone()).collect()
     }
 
     fn of(&self, namespace: &str, service_account: &str) -> Vec<ObjectRef<Guarded>> {

@@ -9,6 +9,7 @@ use kube::ResourceExt;
 use tokio::time::Instant;
 
 use crate::api::{WorkloadIdentityBinding, WorkloadIdentityBindingStatus};
+use crate::domain::ownership;
 
 /// Memory by uid of the binding, and when Kubernetes was last in trouble.
 #[derive(Default)]
@@ -26,6 +27,10 @@ impl Memory {
     ///
     /// Without it a visit right after a write would decide on a status that lacks it. The order of
     /// resourceVersions is defined since Kubernetes 1.35 and has always held for one object.
+    ///
+    /// A later status that no longer holds what we had on record was written by somebody else. What
+    /// it lacks is put back, as something to take back unless it is wanted: otherwise whoever can
+    /// write a status could keep, by wiping it, what an administrator revokes.
     pub fn refresh(&self, binding: &mut WorkloadIdentityBinding) {
         let seen = binding.resource_version().and_then(|v| v.parse::<u64>().ok());
         let uid = binding.uid().unwrap_or_default();
@@ -36,6 +41,13 @@ impl Memory {
         {
             binding.metadata.resource_version = Some(version.to_string());
             binding.status = Some(status.clone());
+        } else if let Some((_, written)) = memory.get(&uid).and_then(|e| e.written.as_ref()) {
+            let found = binding.status.get_or_insert_default();
+            let known = ownership::remembered(found);
+            let wiped = ownership::remembered(written);
+            found
+                .superseded
+                .extend(wiped.into_iter().filter(|made| !known.contains(made)));
         }
     }
 

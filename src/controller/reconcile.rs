@@ -129,8 +129,12 @@ async fn settle(
 
     let remembered = outcome.credential == before.credential && outcome.superseded == before.superseded;
     let waiting = ready.reason == Reason::Queued;
+    // Who could look and found the credential missing knows better.
+    let missing =
+        outcome.identity_resolved.holds == Some(true) && outcome.credential_synced.holds == Some(false);
     let unseen = (transient || waiting)
         && remembered
+        && !missing
         && conditions::is_not_known_bad(&before, binding.metadata.generation);
     if unseen {
         // It was in order and may well be so still; nobody could look.

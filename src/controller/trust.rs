@@ -33,6 +33,16 @@ fn obsolete(
     ours.cloned().collect()
 }
 
+/// The record of an identity in a status.
+pub(super) fn resolved(desired: &Desired, snapshot: &Snapshot) -> IdentityStatus {
+    IdentityStatus {
+        resource_id: desired.identity.to_string(),
+        client_id: Some(snapshot.identity.client_id.clone()),
+        principal_id: Some(snapshot.identity.principal_id.clone()),
+        tenant_id: Some(snapshot.identity.tenant_id.clone()),
+    }
+}
+
 /// Makes the identity trust the ServiceAccount, and takes back there what is `superseded`. Returns
 /// whether it does trust; `outcome` says why not.
 ///
@@ -61,12 +71,7 @@ pub(super) async fn establish(
     };
 
     let planned = decide(context, binding, &snapshot.credentials);
-    let identity = IdentityStatus {
-        resource_id: desired.identity.to_string(),
-        client_id: Some(snapshot.identity.client_id.clone()),
-        principal_id: Some(snapshot.identity.principal_id.clone()),
-        tenant_id: Some(snapshot.identity.tenant_id.clone()),
-    };
+    let identity = resolved(desired, snapshot);
     let credential = match planned.trust {
         Trust::Refused(reason, message) => {
             outcome.credential_synced = refused(context, binding, &desired.identity, reason, message);

@@ -60,6 +60,11 @@ pub enum InvalidSpec {
     /// A part breaks Azure's rules.
     #[error("spec.identity: {0}")]
     Identity(#[from] InvalidIdentityId),
+    /// The name would steer an address, or stand for another subject.
+    #[error(
+        "spec.serviceAccount.name must be a name that Kubernetes takes: lower-case letters, digits, hyphens and periods, 253 at most"
+    )]
+    ServiceAccount,
     /// Azure takes at most 600 characters in issuer, subject and audience.
     #[error("the {0} is longer than the 600 characters that Azure takes")]
     TooLong(&'static str),
@@ -81,6 +86,9 @@ impl Desired {
         issuer: &str,
     ) -> Result<Self, InvalidSpec> {
         let identity = identity(&spec.identity, defaults)?;
+        if !is_service_account_name(&spec.service_account.name) {
+            return Err(InvalidSpec::ServiceAccount);
+        }
         let tuple =
             Tuple::for_service_account(issuer, namespace, &spec.service_account.name, &defaults.audience);
         for (what, text) in [
@@ -143,6 +151,19 @@ pub fn identity(reference: &IdentityReference, defaults: &Defaults) -> Result<Id
     }
 }
 
+/// Whether Kubernetes takes this as a ServiceAccount's name, a DNS subdomain
+/// (<https://kubernetes.io/docs/concepts/overview/working-with-objects/names/>). Names from objects
+/// become parts of addresses and subjects, so admission is not trusted with this.
+pub fn is_service_account_name(name: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    (1..=253).contains(&name.len())
+        && name.split('.').all(|label| {
+            label.starts_with(|c: char| c.is_ascii() && inner(c as u8))
+                && label.ends_with(|c: char| c.is_ascii() && inner(c as u8))
+                && label.bytes().all(|b| inner(b) || b == b'-')
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,5 +218,39 @@ mod tests {
             ..by_name()
         };
         assert_eq!(identity(&both, &defaults()), Err(InvalidSpec::IdentityForm));
+    }
+
+    #[test]
+    fn a_hostile_service_account_name_is_refused() {
+        for name in ["web", "a", "0-1.b", &"a".repeat(253)] {
+            assert!(is_service_account_name(name), "{name:?} was refused");
+        }
+        let long = "a".repeat(254);
+        for name in [
+            "",
+            "..",
+            ".",
+            "a..b",
+            "../web",
+            "web/token",
+            "web?x=1",
+            "web#",
+            "web%2ftoken",
+            "a:b",
+            "*",
+            "Web",
+            "-web",
+            "web-",
+            "web.",
+            "web\n",
+            "we b",
+            "w\u{0}b",
+            "wéb",
+            "\u{212a}",
+            "web\u{200b}",
+            &long,
+        ] {
+            assert!(!is_service_account_name(name), "{name:?} was accepted");
+        }
     }
 }

@@ -126,7 +126,9 @@ async fn twenty_at_once_keep_to_the_documented_limits(world: World) -> Result<()
 
 async fn two_clusters_share_the_documented_limits(world: World) -> Result<()> {
     documented(&world);
-    let other = world.beside(Arc::new(Cluster::start().await?)).await?;
+    let other = world
+        .beside(Arc::new(Cluster::start().await?), &world.namespace)
+        .await?;
     let identity = world.identity("web");
     let names: Vec<_> = (0..LIMIT / 2).map(|n| format!("web-{n}")).collect();
     let _operators = {

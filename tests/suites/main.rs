@@ -5,9 +5,11 @@
 
 mod authorization;
 mod azure_drift;
+mod azure_faults;
 mod crash;
 mod gate;
 mod generated;
+mod hostile;
 mod input;
 mod issuer;
 mod kubernetes_faults;
@@ -22,9 +24,11 @@ mod limits;
 mod mappings;
 mod ownership;
 mod process;
+mod removal;
 mod runner;
 mod secrets;
 mod service_account;
+mod two_clusters;
 
 use std::process::ExitCode;
 
@@ -37,11 +41,14 @@ fn main() -> ExitCode {
         ownership::trials(),
         azure_drift::trials(),
         generated::trials(),
+        azure_faults::trials(),
+        hostile::trials(),
         input::trials(),
         issuer::trials(),
         limits::trials(),
         late_writes::trials(),
         process::trials(),
+        removal::trials(),
         secrets::trials(),
         gate::trials(),
         leadership::trials(),
@@ -51,6 +58,7 @@ fn main() -> ExitCode {
         kubernetes_outages::trials(),
         kubernetes_stale::trials(),
         crash::trials(),
+        two_clusters::trials(),
     ];
     runner::run(suites.into_iter().flatten().collect())
 }

@@ -3,12 +3,14 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use azure_core::credentials::{AccessToken, TokenRequestOptions};
+use azure_core::credentials::{AccessToken, TokenCredential, TokenRequestOptions};
 use futures::FutureExt;
+use legacy::error::ErrorKind;
 use reqwest::header::{HeaderMap, HeaderValue};
 
 use super::*;
 use crate::azure::transport::refusal;
+use crate::azure::{Cloud, CredentialSettings, Endpoints};
 
 /// Answers the first call with these bytes, and later ones with an empty list.
 #[derive(Debug)]
@@ -61,8 +63,14 @@ fn arm(body: &[u8]) -> Option<Arm> {
         body: body.to_vec(),
         used: AtomicBool::new(false),
     };
-    let login: Arc<dyn TokenCredential> = Arc::new(AnyToken);
-    let client = Client::builder(Arc::new(Login(login.clone())))
+    let settings = AzureSettings {
+        endpoints: Endpoints::new(Cloud::default(), None, None).ok()?,
+        credential: CredentialSettings::default(),
+        ca_bundle: None,
+        timeout: Duration::from_secs(1),
+    };
+    let login = Arc::new(Login::fixed(&settings, Arc::new(AnyToken)));
+    let client = Client::builder(login.clone())
         .endpoint(url::Url::parse("https://management.azure.com").ok()?)
         .scopes(&["scope"])
         .retry(legacy::RetryOptions::none())
@@ -72,7 +80,6 @@ fn arm(body: &[u8]) -> Option<Arm> {
     Some(Arm {
         client,
         login,
-        scope: "scope".to_owned(),
         observer: Arc::new(Nobody),
     })
 }
@@ -107,10 +114,13 @@ pub fn refused(
     }
     let kind = ErrorKind::http_response(legacy::StatusCode::InternalServerError, None);
     let error = legacy::Error::new(kind, refusal(status, &headers, body));
-    classified(operation, &error)
+    any_identity().map_or_else(
+        || broken(operation, "no identity"),
+        |id| failed::call(operation, &id, &error),
+    )
 }
 
 /// What the adapter makes of a login that failed.
 pub fn login(text: &str) -> AzureError {
-    login_failed(text)
+    failed::login(text)
 }

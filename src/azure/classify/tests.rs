@@ -221,6 +221,8 @@ fn only_four_answers_mean_gone() {
 #[case::the_larger_one(Some(3), "Please try again after '6' seconds.", 6)]
 #[case::neither(None, "slow down", 20)]
 #[case::no_number(None, "try again after a while", 20)]
+#[case::absurd(Some(u64::MAX), "", 3600)]
+#[case::absurd_text(None, "Retry after 99999999999 seconds.", 3600)]
 #[case::other_unit(None, "try again after 5 minutes", 20)]
 fn the_wait_is_the_larger_of_header_and_text(
     #[case] header: Option<u64>,

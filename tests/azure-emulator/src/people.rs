@@ -97,6 +97,11 @@ impl Emulator {
         });
     }
 
+    /// Somebody revokes all tokens of an identity: those that it has are no longer accepted.
+    pub fn revoke_tokens(&self, resource_id: &str) {
+        self.edit(resource_id, |identity, _, _| identity.revocations += 1);
+    }
+
     /// Somebody else's credential write begins and lasts until the value is dropped. `None`: there is no such
     /// identity, or a write is in flight already.
     pub fn external_write(&self, resource_id: &str) -> Option<ExternalWrite> {

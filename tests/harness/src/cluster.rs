@@ -59,14 +59,20 @@ impl Cluster {
         };
         let control_plane = ControlPlane::start_with(options).await?;
         let cluster = Self { control_plane, audit };
+        cluster.install_operator().await?;
+        Ok(cluster)
+    }
+
+    /// Installs the operator's namespace, ServiceAccount and rights.
+    pub async fn install_operator(&self) -> Result<()> {
         let namespace = json!({
             "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": OPERATOR_NAMESPACE },
         });
-        platform::apply(&cluster.admin(), &namespace).await?;
+        platform::apply(&self.admin(), &namespace).await?;
         for file in RBAC {
-            platform::apply_file(&cluster.admin(), file).await?;
+            platform::apply_file(&self.admin(), file).await?;
         }
-        Ok(cluster)
+        Ok(())
     }
 
     /// Installs the CRD and waits until it is served.

@@ -51,14 +51,14 @@ impl World {
         Self::with(cluster, namespace, azure, operator_identity).await
     }
 
-    /// A world in another cluster that shares the Azure of this one, with a namespace of the same name and an
-    /// operator's identity of its own.
-    pub async fn beside(&self, cluster: Arc<Cluster>) -> Result<Self> {
+    /// A world that shares the Azure of this one, with an operator's identity of its own: another tenant of this
+    /// cluster, or another cluster.
+    pub async fn beside(&self, cluster: Arc<Cluster>, namespace: &str) -> Result<Self> {
         let id = uuid::Uuid::new_v4().simple().to_string();
         let operator_identity = self
             .azure
             .create_identity("platform", &format!("operator-{}", &id[..8]));
-        Self::with(cluster, &self.namespace, self.azure.clone(), operator_identity).await
+        Self::with(cluster, namespace, self.azure.clone(), operator_identity).await
     }
 
     /// A world of another namespace in the same cluster, with the same Azure and operator's identity.
