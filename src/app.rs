@@ -128,6 +128,9 @@ impl App {
             .await
             .map_err(unusable)?;
         let (election, leadership) = lead::election(&args, &cluster)?;
+        if election.is_none() {
+            readiness.open(Gate::Lease);
+        }
         let kubernetes = cluster.client(leadership.clone()).map_err(unusable)?;
         let pace = Arc::new(Pace::new(shutdown.clone()));
         let azure = Arc::new(Arm::new(&azure_settings(&args)?, pace.clone(), observer.clone())?);

@@ -85,11 +85,8 @@ impl Campaign {
     /// A task of its own: nothing that the controller does can hold up a renewal.
     pub fn start(election: Option<Election>, reached: impl FnOnce() + Send + 'static) -> Self {
         let (release, mut task) = (CancellationToken::new(), JoinSet::new());
-        match election {
-            Some(election) => {
-                task.spawn(election.run(release.clone(), reached));
-            }
-            None => reached(),
+        if let Some(election) = election {
+            task.spawn(election.run(release.clone(), reached));
         }
         Self { release, task }
     }
