@@ -132,7 +132,7 @@ impl App {
             readiness.open(Gate::Lease);
         }
         let kubernetes = cluster.client(leadership.clone()).map_err(unusable)?;
-        let pace = Arc::new(Pace::new(shutdown.clone()));
+        let pace = Arc::new(Pace::new(args.azure.azure_pacing, shutdown.clone()));
         let azure = Arc::new(Arm::new(&azure_settings(&args)?, pace.clone(), observer.clone())?);
 
         let work = async {

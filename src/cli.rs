@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::api::DeletionPolicy;
-use crate::azure::{Cloud, CredentialKind};
+use crate::azure::{Cloud, CredentialKind, Pacing};
 use crate::controller::Authorization;
 use crate::domain::credential::is_valid_prefix;
 use crate::runtime::leader::LONGEST as LONGEST_LEASE;
@@ -155,6 +155,9 @@ pub struct AzureArgs {
     /// PEM file with certificate and RSA key of the operator.
     #[arg(long, env = "AZURE_CLIENT_CERTIFICATE_PATH", value_name = "FILE", value_parser = path)]
     pub azure_client_certificate_path: Option<PathBuf>,
+    /// How often Azure is asked. Its Retry-After is obeyed in any case.
+    #[arg(long, env = "WIB_AZURE_PACING", value_enum, default_value_t)]
+    pub azure_pacing: Pacing,
     /// Deadline of one call to Azure.
     #[arg(long, env = "WIB_AZURE_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = interval)]
     pub azure_timeout: Duration,

@@ -176,7 +176,10 @@ impl Lane {
         let mut held = self.credentials(self.fresh(max_age), party).await?;
         let plan = plan(&held);
         for step in &plan.steps {
-            self.write(&mut held, step, party).await?;
+            let done = self.view().has_deleted(step, &held);
+            if !done {
+                self.write(&mut held, step, party).await?;
+            }
         }
         Ok(plan)
     }
@@ -194,7 +197,7 @@ impl Lane {
         let grace = self.common.settings.grace;
         self.pass(operation, party).await?;
         let _calling = self.calling.lock().await;
-        let read_at = self.view().begin_write();
+        let read_at = self.view().begin_write(step);
         let result = match step {
             Step::Put(credential) => self.common.azure.put(&self.id, credential).await,
             Step::Delete(name) => self.common.azure.delete(&self.id, name).await,

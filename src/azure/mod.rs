@@ -30,7 +30,7 @@ pub use credentials::{CredentialKind, CredentialSettings};
 pub use error::{AzureError, Operation};
 pub use fence::{Claim, Fenced};
 pub use lane::{Lane, LaneSettings, Lanes, Snapshot};
-pub use pace::Pace;
+pub use pace::{Pace, Pacing};
 
 use crate::domain::{Credential, IdentityId};
 

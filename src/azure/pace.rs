@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::bucket::Bucket;
 use self::gate::Gate;
+pub use self::limits::Pacing;
+use self::limits::limits;
 use super::{AzureError, Operation};
 use crate::fairness::Party;
 
@@ -68,6 +70,7 @@ impl Counter {
 
 /// What all lanes share.
 pub struct Pace {
+    pacing: Pacing,
     tenant: HashMap<Operation, Gate>,
     subscriptions: Mutex<HashMap<(String, Operation), Arc<Gate>>>,
     stopping: CancellationToken,
@@ -75,9 +78,10 @@ pub struct Pace {
 
 impl Pace {
     /// Full buckets. Once `stopping` is cancelled nobody waits any more.
-    pub fn new(stopping: CancellationToken) -> Self {
-        let gate = |operation| (operation, Gate::new(limits::documented(operation).tenant));
+    pub fn new(pacing: Pacing, stopping: CancellationToken) -> Self {
+        let gate = |operation| (operation, Gate::new(limits(pacing, operation).tenant));
         Self {
+            pacing,
             tenant: COUNTED.map(gate).into_iter().collect(),
             subscriptions: Mutex::default(),
             stopping,
@@ -96,7 +100,7 @@ impl Pace {
         let mut gates = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
         gates
             .entry((subscription.to_ascii_lowercase(), operation))
-            .or_insert_with(|| Arc::new(Gate::new(limits::documented(operation).subscription)))
+            .or_insert_with(|| Arc::new(Gate::new(limits(self.pacing, operation).subscription)))
             .clone()
     }
 }
@@ -122,16 +126,17 @@ impl IdentityPace {
         let bucket = |operation| {
             (
                 operation,
-                Bucket::new(limits::documented(operation).identity, now),
+                Bucket::new(limits(pace.pacing, operation).identity, now),
             )
+        };
+        let state = State {
+            buckets: COUNTED.map(bucket).into_iter().collect(),
+            resting_until: None,
         };
         Self {
             subscription: subscription.to_owned(),
             pace,
-            state: Mutex::new(State {
-                buckets: COUNTED.map(bucket).into_iter().collect(),
-                resting_until: None,
-            }),
+            state: Mutex::new(state),
         }
     }
 
@@ -193,8 +198,17 @@ impl IdentityPace {
         if whole {
             shared.adapt(|bucket, now| bucket.refused(wait, now));
         } else {
-            // Azure does not say whose limit it was. The identity's is the tightest.
-            self.with(operation, |bucket, now| bucket.refused(wait, now));
+            // Azure does not say whose limit it was. The identity's is the tightest, and it is left
+            // alone altogether.
+            let now = Instant::now();
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            for (counted, bucket) in &mut state.buckets {
+                if *counted == operation {
+                    bucket.refused(wait, now);
+                } else {
+                    bucket.pause(wait, now);
+                }
+            }
             shared.adapt(Bucket::slow_down);
         }
     }

@@ -229,7 +229,9 @@ async fn deletions(world: &World, what: &str, rows: &[Row]) -> Result<()> {
 /// made them ready had time for every call.
 async fn in_order(world: &World, operation: Operation, settings: &[&str]) -> Result<(Vec<Row>, Operator)> {
     let rows = rows(world, operation).await?;
-    let operator = world.operator_with(&["--authorization=none"]).await?;
+    let operator = world
+        .operator_with(&["--authorization=none", "--azure-pacing=off"])
+        .await?;
     try_join_all(
         rows.iter()
             .map(|row| world.bind(&row.name, &row.name, &row.identity)),

@@ -136,7 +136,8 @@ async fn what_an_api_server_has_missed_is_not_written_in_azure(world: World) -> 
         );
     }
     assert_eq!(world.azure.count(Operation::PutCredential), 2);
-    assert_eq!(world.azure.count(Operation::DeleteCredential), 0);
+    // What two bindings are known to have made and no list shows is deleted by its name.
+    assert_eq!(world.azure.count(Operation::DeleteCredential), 2);
     ensure!(!operator.has_ended(), "the operator has ended");
     figure(format!(
         "kubernetes faults: stale API server, 4 changes missed for {:.0} s: 0 writes to Azure while it lasted",

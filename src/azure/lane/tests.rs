@@ -112,7 +112,10 @@ fn put(n: usize) -> impl FnOnce(&[Credential]) -> Plan + Send {
 
 fn lane(azure: &Arc<Fake>) -> Arc<Lane> {
     let id = IdentityId::new("00000000-0000-0000-0000-00000000000a", "g", "web").unwrap();
-    let pace = Arc::new(Pace::new(CancellationToken::new()));
+    let pace = Arc::new(Pace::new(
+        crate::azure::Pacing::default(),
+        CancellationToken::new(),
+    ));
     Lanes::new(azure.clone(), pace, LaneSettings::default(), Arc::new(Half)).lane(&id)
 }
 
@@ -312,4 +315,21 @@ async fn a_shared_failure_says_when_azure_is_asked_again() {
     let second = lane.snapshot(AGE, PARTY).await.unwrap_err();
     assert_eq!(second.retry_after, Some(Duration::from_millis(600)));
     assert_eq!(azure.gets.load(SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_just_deleted_is_not_deleted_again() {
+    let azure = Arc::new(Fake::default());
+    let lane = lane(&azure);
+    let delete = |_: &[Credential]| Plan {
+        steps: vec![Step::Delete(credential(1).name)],
+        trust: Trust::Refused(crate::api::Reason::Deleting, String::new()),
+    };
+    // What no list shows may be on its way, so the first is sent.
+    lane.act(AGE, PARTY, delete).await.unwrap();
+    lane.act(AGE, PARTY, delete).await.unwrap();
+    assert_eq!(azure.writes.load(SeqCst), 1);
+    lane.act(AGE, PARTY, put(1)).await.unwrap();
+    lane.act(AGE, PARTY, delete).await.unwrap();
+    assert_eq!(azure.writes.load(SeqCst), 3);
 }

@@ -20,12 +20,17 @@ pub struct Freshness {
     pub failure: Duration,
 }
 
+/// How long a delete is remembered: longer than a clean-up is repeated at short intervals.
+const DELETES_KEPT: Duration = Duration::from_hours(1);
+
 #[derive(Default)]
 pub struct View {
     identity: Answer<Identity>,
     credentials: Answer<Vec<Credential>>,
     /// Our own writes, for as long as a list may not show them.
     recent: Vec<(Instant, Step)>,
+    /// Names of the deletes that were sent, however they ended.
+    deletes: Vec<(Instant, String)>,
 }
 
 impl View {
@@ -88,8 +93,25 @@ impl View {
         answer.map_err(|error| shared(&error, Duration::ZERO, share))
     }
 
+    /// Whether the step deletes what a delete of ours was sent for already, and no list shows since. A
+    /// clean-up that is repeated, because Kubernetes failed its end or an answer of Azure was lost,
+    /// writes nothing more.
+    pub fn has_deleted(&self, step: &Step, held: &[Credential]) -> bool {
+        let Step::Delete(name) = step else { return false };
+        self.deletes.iter().any(|(_, sent)| sent == name) && held.iter().all(|c| c.name != *name)
+    }
+
     /// A write begins. Until it ends, and if nobody ever hears how, nothing is known.
-    pub fn begin_write(&mut self) -> Option<Instant> {
+    pub fn begin_write(&mut self, step: &Step) -> Option<Instant> {
+        let name = match step {
+            Step::Put(credential) => &credential.name,
+            Step::Delete(name) => name,
+        };
+        self.deletes
+            .retain(|(at, sent)| sent != name && at.elapsed() < DELETES_KEPT);
+        if matches!(step, Step::Delete(_)) {
+            self.deletes.push((Instant::now(), name.clone()));
+        }
         let read_at = at(self.credentials.as_ref());
         self.credentials = None;
         read_at

@@ -68,6 +68,12 @@ impl Bucket {
     pub fn refused(&mut self, wait: Duration, now: Instant) {
         self.slow_down(now);
         self.tokens = 1.0;
+        self.pause(wait, now);
+    }
+
+    /// No token for so long.
+    pub fn pause(&mut self, wait: Duration, now: Instant) {
+        self.tokens = self.filled(now);
         self.at = self.at.max(now + wait);
     }
 

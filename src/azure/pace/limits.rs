@@ -41,8 +41,32 @@ const fn shared(per_second: f64) -> Rate {
     Rate::new(per_second, per_second * 4.0)
 }
 
-/// The documented limits.
-pub const fn documented(operation: Operation) -> Limits {
+/// How often Azure is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Pacing {
+    /// At the documented limits, and faster where Azure does not refuse.
+    #[default]
+    Documented,
+    /// As often as there is something to ask. What Azure says in `Retry-After` is obeyed all the same.
+    Off,
+}
+
+/// More than any process asks.
+const NO_LIMIT: Rate = Rate::new(1e6, 1e6);
+
+/// The limits of one sort of call.
+pub const fn limits(pacing: Pacing, operation: Operation) -> Limits {
+    match pacing {
+        Pacing::Documented => documented(operation),
+        Pacing::Off => Limits {
+            identity: NO_LIMIT,
+            subscription: NO_LIMIT,
+            tenant: NO_LIMIT,
+        },
+    }
+}
+
+const fn documented(operation: Operation) -> Limits {
     let (tenant, subscription, identity) = match operation {
         Operation::GetIdentity | Operation::GetToken => (30.0, 10.0, 0.5),
         Operation::ListCredentials => (15.0, 5.0, 0.25),
