@@ -48,7 +48,8 @@ fn is_refused_as_gone<K>(event: &watcher::Result<Event<K>>) -> bool {
     matches!(event, Err(watcher::Error::WatchStartFailed(kube::Error::Api(status))) if status.code == 410)
 }
 
-/// How long a watch waits before it connects again: a restarted API server is back within seconds.
+/// How long a watch waits before it connects again: a restarted API server is back within seconds, and
+/// what happened meanwhile, such as a revocation, must not wait long. With jitter up to twice 3 seconds.
 pub(super) struct Reconnect {
     waits: ExponentialBackoff,
     last: Option<Instant>,
@@ -61,7 +62,7 @@ impl Reconnect {
     fn waits() -> ExponentialBackoff {
         ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(200))
-            .with_max_delay(Duration::from_secs(10))
+            .with_max_delay(Duration::from_secs(3))
             .with_jitter()
             .without_max_times()
             .build()
@@ -150,11 +151,11 @@ mod tests {
         }
         assert!(waits[0] < Duration::from_millis(500), "{waits:?}");
         assert!(
-            waits[19] >= Duration::from_secs(10) && waits[19] <= Duration::from_secs(20),
+            waits[19] >= Duration::from_secs(3) && waits[19] <= Duration::from_secs(6),
             "{waits:?}"
         );
         tokio::time::sleep(Duration::from_secs(5)).await;
-        assert!(reconnect.next().unwrap() >= Duration::from_secs(10), "too early");
+        assert!(reconnect.next().unwrap() >= Duration::from_secs(3), "too early");
         tokio::time::sleep(Reconnect::CALM + Duration::from_secs(1)).await;
         assert!(reconnect.next().unwrap() < Duration::from_millis(500));
     }

@@ -325,11 +325,15 @@ async fn what_was_just_deleted_is_not_deleted_again() {
         steps: vec![Step::Delete(credential(1).name)],
         trust: Trust::Refused(crate::api::Reason::Deleting, String::new()),
     };
-    // What no list shows may be on its way, so the first is sent.
+    lane.snapshot(AGE, PARTY).await.unwrap();
+    // What no list shows may be on its way, so it is sent until it is not refused.
+    *azure.refuse.lock().unwrap() = Some(error(Fault::Contended, None));
+    assert!(lane.act(AGE, PARTY, delete).await.is_err());
+    *azure.refuse.lock().unwrap() = None;
     lane.act(AGE, PARTY, delete).await.unwrap();
     lane.act(AGE, PARTY, delete).await.unwrap();
-    assert_eq!(azure.writes.load(SeqCst), 1);
+    assert_eq!(azure.writes.load(SeqCst), 2);
     lane.act(AGE, PARTY, put(1)).await.unwrap();
     lane.act(AGE, PARTY, delete).await.unwrap();
-    assert_eq!(azure.writes.load(SeqCst), 3);
+    assert_eq!(azure.writes.load(SeqCst), 4);
 }

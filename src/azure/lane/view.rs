@@ -29,7 +29,7 @@ pub struct View {
     credentials: Answer<Vec<Credential>>,
     /// Our own writes, for as long as a list may not show them.
     recent: Vec<(Instant, Step)>,
-    /// Names of the deletes that were sent, however they ended.
+    /// Names of the deletes that were sent and not refused.
     deletes: Vec<(Instant, String)>,
 }
 
@@ -134,7 +134,12 @@ impl View {
             }
             // The answer says that what was known is wrong, or leaves it open.
             Err(error) if error.fault.leaves_write_open() => return,
-            Err(error) => self.note(error),
+            Err(error) => {
+                self.note(error);
+                // Refused: nothing was deleted.
+                let refused = |sent: &String| *step == Step::Delete(sent.clone());
+                self.deletes.retain(|(_, sent)| !refused(sent));
+            }
         }
         self.credentials = Some((read_at.unwrap_or_else(Instant::now), Ok(held.clone())));
     }

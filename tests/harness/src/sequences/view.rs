@@ -7,7 +7,7 @@ use kube::ResourceExt as _;
 use kube::api::ListParams;
 use workload_identity_binding::api::WorkloadIdentityBinding;
 
-use super::{Asked, IDENTITIES, Pair};
+use super::{Asked, IDENTITIES, Pair, pair};
 use crate::World;
 use crate::world::bindings::condition;
 
@@ -90,7 +90,7 @@ impl View {
 }
 
 /// What stands in `used`, which has a history, and not in `fresh`, which has none, or the other way round.
-/// Left out is what is left on purpose: by `Retain`, and by bindings that are not in order.
+/// Left out is what is left on purpose: by `Retain`, and by or to bindings that are not in order.
 pub fn differences(used: &View, fresh: &View, asked: &Asked) -> Vec<String> {
     let mut found = Vec::new();
     let kept = |account: &str, identity: &str| {
@@ -117,9 +117,23 @@ pub fn differences(used: &View, fresh: &View, asked: &Asked) -> Vec<String> {
         let all = asked.retained.iter().chain(&used.held);
         all.into_iter().any(|(account, _)| account == name)
     };
+    // One that leaves a ServiceAccount leaves the ids on it to another that asks for the same ones, also when
+    // that one is not in order itself.
+    let claimed = |account: &str, identity: Option<&String>| {
+        asked.specs.iter().any(|(binding, spec)| {
+            let (name, asked) = pair(spec);
+            let in_order = used
+                .bindings
+                .get(binding)
+                .is_some_and(|reason| reason == "Synced");
+            let annotates = spec["serviceAccount"]["annotate"] != false;
+            !in_order && annotates && name == account && identity == Some(&asked)
+        })
+    };
     for (name, facts) in &fresh.accounts {
         let is = used.accounts.get(name);
-        if is != Some(facts) && !of_kept(name) {
+        let left = is.is_some_and(|(identity, _)| claimed(name, identity.as_ref()));
+        if is != Some(facts) && !of_kept(name) && !left {
             found.push(format!(
                 "ServiceAccount {name} carries {is:?}, and should carry {facts:?}"
             ));
