@@ -1,26 +1,23 @@
 //! The ServiceAccount step of a live binding: what has to stand on it, and bringing it there.
 
-use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::ResourceExt;
-use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::ObjectRef;
 use std::sync::Arc;
 use tracing::info;
 
 use super::context::{Context, id};
-use super::service_account::{self, Refused};
+use super::service_account::{self, Account, Refused};
 use crate::api::{Reason, ServiceAccountOrigin, ServiceAccountStatus, WorkloadIdentityBinding};
 use crate::azure::Identity;
 use crate::domain::annotations::{self, Annotations};
 use crate::domain::{Desired, IdentityId, Verdict};
 
-type Account = Arc<PartialObjectMeta<ServiceAccount>>;
-
-/// The ServiceAccount as the watch knows it.
-fn find(context: &Context, namespace: &str, name: &str) -> Option<Account> {
-    context
-        .service_accounts
-        .get(&ObjectRef::new(name).within(namespace))
+/// The ServiceAccount as the watch knows it, or as we have left it if the watch has not got there yet:
+/// what was just written on it must not look missing.
+fn find(context: &Context, namespace: &str, name: &str) -> Option<Arc<Account>> {
+    let reference = ObjectRef::new(name).within(namespace);
+    let seen = context.service_accounts.get(&reference)?;
+    Some(context.memory.latest(seen))
 }
 
 fn wanted(desired: &Desired, identity: &Identity) -> Annotations {
@@ -72,7 +69,8 @@ pub(super) async fn service_account(
                 );
             let present = service_account::present(&found.metadata);
             if !idle && present.needs_apply(&wanted) {
-                service_account::apply(client, &found.metadata, &wanted).await?;
+                let written = service_account::apply(client, &found.metadata, &wanted).await?;
+                context.memory.annotated(written);
                 info!(binding = %id(binding), service_account = account.name, "ServiceAccount annotated");
                 replaced = account.annotate && present.has_other_client_id(&identity.client_id);
             }
@@ -179,11 +177,10 @@ async fn withdraw(
     if !service_account::present(&found.metadata).needs_apply(&none) {
         return Ok(());
     }
-    let result = service_account::apply(&context.parts.client, &found.metadata, &none).await;
-    if result.is_ok() {
-        info!(service_account = %format!("{namespace}/{name}"), "annotations taken back");
-    }
-    result
+    let written = service_account::apply(&context.parts.client, &found.metadata, &none).await?;
+    context.memory.annotated(written);
+    info!(service_account = %format!("{namespace}/{name}"), "annotations taken back");
+    Ok(())
 }
 
 /// Says whether the ServiceAccount is as it should be, and changes nothing.

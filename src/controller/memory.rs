@@ -2,18 +2,28 @@
 //! (a restart) costs nothing but a repeated read.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kube::ResourceExt;
 use tokio::time::Instant;
 
+use super::service_account::Account;
 use crate::api::{WorkloadIdentityBinding, WorkloadIdentityBindingStatus};
 use crate::domain::ownership;
 
-/// Memory by uid of the binding, and when Kubernetes was last in trouble.
+/// How long our last write on a ServiceAccount is kept: a watch that is later than that is broken, and
+/// lists anew.
+const ACCOUNTS_KEPT: Duration = Duration::from_mins(5);
+
+/// Memory by uid of the binding, when Kubernetes was last in trouble, and what we last wrote on
+/// ServiceAccounts, by uid.
 #[derive(Default)]
-pub(super) struct Memory(Mutex<HashMap<String, Entry>>, Mutex<Option<Instant>>);
+pub(super) struct Memory(
+    Mutex<HashMap<String, Entry>>,
+    Mutex<Option<Instant>>,
+    Mutex<HashMap<String, (Instant, Arc<Account>)>>,
+);
 
 #[derive(Default)]
 struct Entry {
@@ -82,6 +92,26 @@ impl Memory {
         self.with(uid.to_owned(), |entry| entry.failures = 0);
     }
 
+    /// Remembers a write on a ServiceAccount.
+    pub fn annotated(&self, account: Account) {
+        let mut accounts = self.2.lock().unwrap_or_else(PoisonError::into_inner);
+        accounts.retain(|_, (at, _)| at.elapsed() < ACCOUNTS_KEPT);
+        accounts.insert(
+            account.uid().unwrap_or_default(),
+            (Instant::now(), Arc::new(account)),
+        );
+    }
+
+    /// The later of what the watch has seen and what we have written.
+    pub fn latest(&self, seen: Arc<Account>) -> Arc<Account> {
+        let version = |account: &Account| account.resource_version()?.parse::<u64>().ok();
+        let accounts = self.2.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = accounts.get(&seen.uid().unwrap_or_default());
+        written
+            .filter(|(_, written)| version(written) > version(&seen))
+            .map_or(seen, |(_, written)| written.clone())
+    }
+
     /// Kubernetes failed a call, or took suspiciously long for one.
     pub fn trouble(&self) {
         *self.1.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
@@ -106,5 +136,26 @@ impl Memory {
                 .entry(uid)
                 .or_default(),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account(version: &str) -> Account {
+        let mut account = Account::default();
+        account.metadata.uid = Some("u".to_owned());
+        account.metadata.resource_version = Some(version.to_owned());
+        account
+    }
+
+    #[test]
+    fn a_write_goes_before_what_the_watch_saw_earlier_and_not_later() {
+        let memory = Memory::default();
+        memory.annotated(account("7"));
+        let latest = |version| memory.latest(Arc::new(account(version))).resource_version();
+        assert_eq!(latest("5").as_deref(), Some("7"));
+        assert_eq!(latest("9").as_deref(), Some("9"));
     }
 }

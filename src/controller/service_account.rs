@@ -12,6 +12,9 @@ use crate::api::{FIELD_MANAGER, Reason, WorkloadIdentityBinding};
 use crate::domain::annotations::{Annotations, Present};
 use crate::domain::text;
 
+/// A ServiceAccount as the controller knows it.
+pub(super) type Account = PartialObjectMeta<ServiceAccount>;
+
 /// What stands on a ServiceAccount.
 pub(super) fn present(meta: &ObjectMeta) -> Present {
     let ours = meta
@@ -26,7 +29,7 @@ pub(super) fn present(meta: &ObjectMeta) -> Present {
 }
 
 /// Keeps what the controller reads of a ServiceAccount, and drops the rest as it arrives.
-pub(super) fn prune(object: &mut PartialObjectMeta<ServiceAccount>) {
+pub(super) fn prune(object: &mut Account) {
     let meta = &mut object.metadata;
     meta.labels = None;
     if let Some(annotations) = &mut meta.annotations {
@@ -70,12 +73,12 @@ pub(super) async fn apply(
     client: &Client,
     seen: &ObjectMeta,
     annotations: &Annotations,
-) -> Result<(), Refused> {
+) -> Result<Account, Refused> {
     let (name, namespace) = (
         seen.name.clone().unwrap_or_default(),
         seen.namespace.clone().unwrap_or_default(),
     );
-    let api: Api<PartialObjectMeta<ServiceAccount>> = Api::namespaced(client.clone(), &namespace);
+    let api: Api<ServiceAccount> = Api::namespaced(client.clone(), &namespace);
     let params = PatchParams::apply(FIELD_MANAGER);
     let mut body = json!({
         "apiVersion": "v1",
@@ -94,9 +97,9 @@ pub(super) async fn apply(
             .patch_metadata(&name, &params.force(), &Patch::Apply(&body))
             .await;
     }
-    result
-        .map(drop)
-        .map_err(|error| refused(&namespace, &name, &error))
+    let mut written = result.map_err(|error| refused(&namespace, &name, &error))?;
+    prune(&mut written);
+    Ok(written)
 }
 
 fn has_other_values(seen: &ObjectMeta, annotations: &Annotations) -> bool {

@@ -36,9 +36,18 @@ pub struct Limits {
 /// so, one after the other.
 const IDENTITY_BURST: f64 = 20.0;
 
-/// Four seconds' worth where many share a limit.
+/// Four seconds' worth where many share a limit, and no less than one identity may take: a handful of
+/// bindings must not wait for a limit that nothing is documented on.
 const fn shared(per_second: f64) -> Rate {
-    Rate::new(per_second, per_second * 4.0)
+    let burst = per_second * 4.0;
+    Rate::new(
+        per_second,
+        if burst < IDENTITY_BURST {
+            IDENTITY_BURST
+        } else {
+            burst
+        },
+    )
 }
 
 /// How often Azure is asked.
