@@ -246,8 +246,15 @@ async fn there_and_back(world: &World, twin: &World, asked: &Asked) -> Result<()
         return Ok(());
     };
     let own = &binding.spec.service_account.name;
-    let other = ACCOUNTS.iter().find(|name| *name != own).copied();
-    for name in [other, Some(own.as_str())] {
+    let Some(other) = ACCOUNTS.iter().find(|name| *name != own).copied() else {
+        return Ok(());
+    };
+    // One that is made stays for as long as its binding does: there would be no way back.
+    let makes = binding.spec.service_account.create;
+    if makes && world.service_accounts().get_opt(other).await?.is_none() {
+        return Ok(());
+    }
+    for name in [other, own.as_str()] {
         let patch = json!({ "spec": { "serviceAccount": { "name": name } } });
         world.change(&binding.name_any(), patch).await?;
         tokio::time::sleep(Duration::from_millis(700)).await;
