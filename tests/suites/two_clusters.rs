@@ -115,7 +115,7 @@ async fn ten_bindings_of_two_clusters_meet_on_one_identity(one: World) -> Result
         in_both([&one, &two], name, &identity).await?;
     }
     // A write holds the identity for as long.
-    let slow = Latency::of([(Operation::PutCredential, Duration::from_millis(200))]);
+    let slow = Latency::of([(Operation::PutCredential, Duration::from_millis(600))]);
     one.azure.knobs(|k| k.latency = slow);
     let _operators = try_join(one.operator(), two.operator()).await?;
     let (first, other) = (&one, &two);
