@@ -86,6 +86,7 @@ pub async fn change_identity(world: World) -> Result<()> {
 pub async fn change_service_account(world: World) -> Result<()> {
     let scenario = Scenario {
         name: "change-service-account",
+        flags: PATIENT,
         pairs: &[("old", "a", false), ("new", "a", true)],
         ..Scenario::default()
     };
@@ -254,6 +255,7 @@ pub async fn repair_an_edited_credential(world: World) -> Result<()> {
 pub async fn one_of_two_of_a_pair_goes(world: World) -> Result<()> {
     let scenario = Scenario {
         name: "one-of-two-of-a-pair-goes",
+        flags: PATIENT,
         pairs: &[("web", "a", true)],
         ..Scenario::default()
     };
@@ -384,7 +386,7 @@ pub async fn service_account_made_again(world: World) -> Result<()> {
 pub async fn a_slot_is_freed(world: World) -> Result<()> {
     let scenario = Scenario {
         name: "a-slot-is-freed",
-        flags: &["--slow-retry-interval=2s"],
+        flags: &["--slow-retry-interval=6s"],
         pairs: &[("first", "a", false), ("late", "a", true)],
         ..Scenario::default()
     };
