@@ -197,7 +197,7 @@ impl Lane {
         let grace = self.common.settings.grace;
         self.pass(operation, party).await?;
         let _calling = self.calling.lock().await;
-        let read_at = self.view().begin_write(step);
+        let read_at = self.view().begin_write(step, held);
         let result = match step {
             Step::Put(credential) => self.common.azure.put(&self.id, credential).await,
             Step::Delete(name) => self.common.azure.delete(&self.id, name).await,

@@ -228,8 +228,7 @@ impl IdentityPace {
                 asked: false,
             };
         };
-        let is_write = matches!(operation, Operation::PutCredential | Operation::DeleteCredential);
-        let rest = state.resting_until.filter(|_| is_write);
+        let rest = state.resting_until.filter(|_| operation.is_write());
         let rest = rest.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
         Busy {
             wait: bucket.wait_for(ahead + 1, now).max(rest),

@@ -337,3 +337,25 @@ async fn what_was_just_deleted_is_not_deleted_again() {
     lane.act(AGE, PARTY, delete).await.unwrap();
     assert_eq!(azure.writes.load(SeqCst), 4);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_delete_without_an_answer_is_done_only_if_a_list_had_shown_what_is_gone() {
+    let delete = |_: &[Credential]| Plan {
+        steps: vec![Step::Delete(credential(1).name)],
+        trust: Trust::Refused(crate::api::Reason::Deleting, String::new()),
+    };
+    for (listed, writes) in [(true, 1), (false, 2)] {
+        let azure = Arc::new(Fake::default());
+        if listed {
+            azure.held.lock().unwrap().push(credential(1));
+        }
+        let lane = lane(&azure);
+        lane.snapshot(AGE, PARTY).await.unwrap();
+        *azure.refuse.lock().unwrap() = Some(error(Fault::Unavailable, None));
+        assert!(lane.act(AGE, PARTY, delete).await.is_err());
+        *azure.refuse.lock().unwrap() = None;
+        azure.held.lock().unwrap().clear();
+        lane.act(AGE, PARTY, delete).await.unwrap();
+        assert_eq!(azure.writes.load(SeqCst), writes, "listed: {listed}");
+    }
+}

@@ -29,7 +29,8 @@ pub struct View {
     credentials: Answer<Vec<Credential>>,
     /// Our own writes, for as long as a list may not show them.
     recent: Vec<(Instant, Step)>,
-    /// Names of the deletes that were sent and not refused.
+    /// Names of our deletes that are done as soon as no list shows them: Azure has confirmed them, or
+    /// a list had shown the credential before.
     deletes: Vec<(Instant, String)>,
 }
 
@@ -93,23 +94,24 @@ impl View {
         answer.map_err(|error| shared(&error, Duration::ZERO, share))
     }
 
-    /// Whether the step deletes what a delete of ours was sent for already, and no list shows since. A
-    /// clean-up that is repeated, because Kubernetes failed its end or an answer of Azure was lost,
-    /// writes nothing more.
+    /// Whether the step deletes what we have deleted already. A clean-up that is repeated, because
+    /// Kubernetes failed its end or an answer of Azure was lost, writes nothing more.
+    ///
+    /// What no list ever showed may be a write that is still on its way: only an answer ends that.
     pub fn has_deleted(&self, step: &Step, held: &[Credential]) -> bool {
         let Step::Delete(name) = step else { return false };
         self.deletes.iter().any(|(_, sent)| sent == name) && held.iter().all(|c| c.name != *name)
     }
 
     /// A write begins. Until it ends, and if nobody ever hears how, nothing is known.
-    pub fn begin_write(&mut self, step: &Step) -> Option<Instant> {
+    pub fn begin_write(&mut self, step: &Step, held: &[Credential]) -> Option<Instant> {
         let name = match step {
             Step::Put(credential) => &credential.name,
             Step::Delete(name) => name,
         };
         self.deletes
             .retain(|(at, sent)| sent != name && at.elapsed() < DELETES_KEPT);
-        if matches!(step, Step::Delete(_)) {
+        if matches!(step, Step::Delete(_)) && held.iter().any(|c| c.name == *name) {
             self.deletes.push((Instant::now(), name.clone()));
         }
         let read_at = at(self.credentials.as_ref());
@@ -131,6 +133,9 @@ impl View {
                 plan::apply(held, step);
                 self.recent.retain(|(at, _)| at.elapsed() < grace);
                 self.recent.push((Instant::now(), step.clone()));
+                if let Step::Delete(name) = step {
+                    self.deletes.push((Instant::now(), name.clone()));
+                }
             }
             // The answer says that what was known is wrong, or leaves it open.
             Err(error) if error.fault.leaves_write_open() => return,
