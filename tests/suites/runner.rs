@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::runtime::Runtime;
 use tokio::sync::Mutex;
-use wib_harness::{Cluster, World};
+use wib_harness::{Cluster, Tool, World, control_plane};
 use workload_identity_binding::runtime::telemetry::{self, Format};
 
 /// Longest trial. Most take a second or two.
@@ -17,6 +17,9 @@ const DEADLINE: Duration = Duration::from_mins(3);
 
 /// The same for trials that go through every point of something; each point has a deadline of its own.
 const LONG_DEADLINE: Duration = Duration::from_hours(3);
+
+/// The programs of other projects that the trials of a module use. They are built, once, before the deadline runs.
+const TOOLS: [(&str, &[Tool]); 0] = [];
 
 /// How many trials run at the same time: they wait more than they work.
 const THREADS: usize = 6;
@@ -95,8 +98,16 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Future<Output = Result<()>> + Send,
 {
+    let tools = TOOLS
+        .iter()
+        .filter(|(module, _)| name.starts_with(&format!("{module}::")));
+    let tools: Vec<Tool> = tools.flat_map(|(_, tools)| *tools).copied().collect();
     Trial::test(name, move || {
         let result = RUNTIME.block_on(async {
+            control_plane::prepare().await?;
+            for tool in tools {
+                tool.path().await?;
+            }
             let ended = tokio::time::timeout(deadline, test()).await;
             ended
                 .with_context(|| format!("not ended after {deadline:?}"))

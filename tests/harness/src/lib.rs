@@ -8,6 +8,7 @@ mod audit;
 pub mod cluster;
 pub mod control_plane;
 pub mod gate;
+mod go;
 mod operator;
 mod platform;
 pub mod program;
@@ -16,6 +17,7 @@ pub mod world;
 
 pub use audit::Write;
 pub use cluster::Cluster;
+pub use go::Tool;
 pub use operator::Operator;
 pub use program::Program;
 pub use world::World;

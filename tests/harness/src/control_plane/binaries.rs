@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 
-use super::go_build;
+use crate::Tool;
 
 /// The directory with ready-made `etcd` and `kube-apiserver`, as envtest calls it.
 const ASSETS: &str = "KUBEBUILDER_ASSETS";
@@ -29,10 +29,7 @@ impl Binaries {
     pub async fn find() -> Result<Self> {
         match env::var_os(ASSETS) {
             Some(directory) if !directory.is_empty() => Self::assets(directory.into()),
-            _ => {
-                let build = tokio::task::spawn_blocking(|| go_build::binary("control-plane"));
-                Ok(Self::Built(build.await??))
-            }
+            _ => Ok(Self::Built(Tool::ControlPlane.path().await?)),
         }
     }
 

@@ -6,13 +6,10 @@
 mod access;
 mod api_server;
 mod binaries;
-mod go_build;
-mod go_source;
 mod link;
 mod pki;
 mod ports;
 mod process;
-mod progress;
 mod second;
 mod workdir;
 
@@ -29,6 +26,7 @@ use api_server::Files;
 use binaries::Binaries;
 use pki::Pki;
 use process::Process;
+pub(crate) use process::tail;
 pub use second::{Balancer, SecondApiServer};
 use workdir::WorkDir;
 
@@ -69,6 +67,11 @@ pub struct ControlPlane {
 pub fn install_crypto() {
     // An error says that there is one already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+/// Builds what a control plane needs, if that was not done yet: minutes that no deadline of a test should count.
+pub async fn prepare() -> Result<()> {
+    Binaries::find().await.map(drop)
 }
 
 impl ControlPlane {

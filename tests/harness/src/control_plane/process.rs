@@ -87,7 +87,7 @@ impl Drop for Process {
 }
 
 /// The last lines of a file; empty when it cannot be read, because this only ever decorates another error.
-pub(super) fn tail(file: &Path) -> String {
+pub(crate) fn tail(file: &Path) -> String {
     let text = fs::read(file).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<_> = text.lines().collect();

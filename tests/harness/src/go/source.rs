@@ -7,12 +7,19 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use sha2::{Digest as _, Sha256};
 
-/// A name for everything the program is made of: source, versions, compiler, flags.
-pub(super) fn key(module: &Path, compiler: &[u8], flags: &str) -> Result<String> {
+/// A name for everything the program is made of: source, versions, compiler, flags. `package` is `./cmd/…` for one
+/// of ours, anything else comes with the versions in `go.mod`.
+pub(super) fn key(module: &Path, package: &str, compiler: &[u8], flags: &str) -> Result<String> {
     let mut hash = Sha256::new();
-    hash.update(compiler);
-    hash.update(flags);
-    for file in sources(module)? {
+    for part in [compiler, flags.as_bytes(), package.as_bytes()] {
+        hash.update(part);
+    }
+    let mut files = BTreeSet::from([module.join("go.mod"), module.join("go.sum")]);
+    files.extend(sources(&module.join("mlog"))?);
+    if let Some(ours) = package.strip_prefix("./") {
+        files.extend(sources(&module.join(ours))?);
+    }
+    for file in files {
         let content = fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
         hash.update(file.strip_prefix(module)?.to_string_lossy().as_bytes());
         hash.update(content.len().to_le_bytes());
@@ -25,21 +32,14 @@ pub(super) fn key(module: &Path, compiler: &[u8], flags: &str) -> Result<String>
         .fold(String::new(), |name, byte| format!("{name}{byte:02x}")))
 }
 
-/// All files of the module that a build reads, in a fixed order.
+/// All files below a directory, in a fixed order.
 fn sources(directory: &Path) -> Result<BTreeSet<PathBuf>> {
     let mut files = BTreeSet::new();
     for entry in fs::read_dir(directory).with_context(|| format!("reading {}", directory.display()))? {
         let path = entry?.path();
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
         if path.is_dir() {
             files.extend(sources(&path)?);
-        } else if matches!(&*name, "go.mod" | "go.sum")
-            || path.extension().is_some_and(|extension| extension == "go")
-        {
+        } else {
             files.insert(path);
         }
     }

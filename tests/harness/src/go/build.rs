@@ -1,4 +1,4 @@
-//! Builds a program of the Go module `tests/control-plane`, once, into the target directory.
+//! Builds a program of the Go module, once, into the target directory.
 
 use std::env;
 use std::fs::{self, File, TryLockError};
@@ -9,43 +9,40 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use super::go_source::{self, kubernetes_version};
-use super::process::tail;
+use super::Tool;
 use super::progress::Progress;
+use super::source::{self, kubernetes_version};
+use crate::control_plane::tail;
 
 /// Always the same: Go compiles all of Kubernetes again when one of these changes.
 const BUILD_FLAGS: [&str; 4] = ["build", "-trimpath", "-buildvcs=false", "-mod=readonly"];
 
-const GO_IS_MISSING: &str = "`go` was not found: the tests build a real kube-apiserver with it. Install Go \
-    (https://go.dev/dl), or set KUBEBUILDER_ASSETS to a directory with the programs `etcd` and `kube-apiserver` (then \
-    without controllers)";
+const GO_IS_MISSING: &str = "`go` was not found: the tests build a real kube-apiserver with it, helm, and others. \
+    Install Go (https://go.dev/dl). For the kube-apiserver alone, KUBEBUILDER_ASSETS can be set to a directory with \
+    the programs `etcd` and `kube-apiserver` (then without controllers)";
 
-/// The path of the program in `cmd/<name>`, which is built first if this exact source has not been built yet.
-/// Takes minutes the first time: not to be called on an async thread.
-pub(super) fn binary(name: &str) -> Result<PathBuf> {
+/// The path of the program, which is built first if this exact source has not been built yet. Takes minutes the
+/// first time: not to be called on an async thread.
+pub(super) fn binary(tool: Tool) -> Result<PathBuf> {
     let workspace = workspace();
     let module = workspace.join("tests/control-plane");
-    let kubernetes = kubernetes_version(&module)?;
-    let linker_flags = go_source::linker_flags(&kubernetes);
+    let linker_flags = source::linker_flags(&kubernetes_version(&module)?);
 
     let store = target(&workspace).join("control-plane");
-    let built = store.join(key(&module, &linker_flags)?).join(name);
+    let directory = store.join(key(&module, tool, &linker_flags)?);
+    let built = directory.join(tool.name());
     if built.is_file() {
         return Ok(built);
     }
-    let directory = built.parent().context("a program without a directory")?;
-    fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
+    fs::create_dir_all(&directory).with_context(|| format!("making {}", directory.display()))?;
 
     // Test binaries run side by side: one builds, the others wait for it.
     let _lock = lock(&store.join("lock"))?;
     if !built.is_file() {
         // Under another name until it is whole, so that a build that was killed leaves nothing to be taken for one.
-        let unfinished = directory.join(format!("{name}.{}", std::process::id()));
-        let progress = Progress::start(format!(
-            "building the {} (kube-apiserver {kubernetes}, once, about 5 minutes on 2 cores)",
-            name.replace('-', " ")
-        ));
-        go_build(&module, name, &linker_flags, &unfinished, &progress)?;
+        let unfinished = directory.join(format!("{}.{}", tool.name(), std::process::id()));
+        let progress = Progress::start(format!("building {} (once, {})", tool.name(), tool.cost()));
+        go_build(&module, tool, &linker_flags, &unfinished, &progress)?;
         fs::rename(&unfinished, &built).with_context(|| format!("renaming {}", unfinished.display()))?;
         progress.finish();
     }
@@ -53,13 +50,13 @@ pub(super) fn binary(name: &str) -> Result<PathBuf> {
 }
 
 /// Runs `go build`, and tells that it still runs.
-fn go_build(module: &Path, name: &str, linker_flags: &str, output: &Path, progress: &Progress) -> Result<()> {
+fn go_build(module: &Path, tool: Tool, linker_flags: &str, output: &Path, progress: &Progress) -> Result<()> {
     let log = output.with_extension("log");
     let mut build = go(module)
         .args(BUILD_FLAGS)
         .args(["-ldflags", linker_flags, "-o"])
         .arg(output)
-        .arg(format!("./cmd/{name}"))
+        .arg(tool.package())
         .stdout(Stdio::null())
         .stderr(File::create(&log)?)
         .spawn()
@@ -90,13 +87,12 @@ fn lock(path: &Path) -> Result<File> {
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            let progress =
-                Progress::start("waiting for another process that builds the control plane".to_owned());
+            let progress = Progress::start("waiting for another process that builds with Go".to_owned());
             file.lock()?;
             progress.finish();
         }
         Err(TryLockError::Error(error)) => {
-            return Err(error).context("locking the build of the control plane");
+            return Err(error).context("locking the builds with Go");
         }
     }
     Ok(file)
@@ -113,15 +109,16 @@ fn go(module: &Path) -> Command {
 }
 
 /// A name for exactly this program: another source, compiler or flag gives another name.
-fn key(module: &Path, linker_flags: &str) -> Result<String> {
+fn key(module: &Path, tool: Tool, linker_flags: &str) -> Result<String> {
     let version = go(module).arg("version").output().map_err(explain)?;
     ensure!(
         version.status.success(),
         "`go version` failed: {}",
         String::from_utf8_lossy(&version.stderr)
     );
-    go_source::key(
+    source::key(
         module,
+        tool.package(),
         &version.stdout,
         &format!("{BUILD_FLAGS:?} {linker_flags}"),
     )
