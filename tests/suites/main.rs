@@ -29,6 +29,7 @@ mod runner;
 mod secrets;
 mod service_account;
 mod two_clusters;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         kubernetes_stale::trials(),
         crash::trials(),
         two_clusters::trials(),
+        webhook::trials(),
     ];
     runner::run(suites.into_iter().flatten().collect())
 }

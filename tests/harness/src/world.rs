@@ -3,6 +3,7 @@
 pub mod bindings;
 mod gated;
 mod people;
+pub mod pods;
 
 pub use gated::Gates;
 

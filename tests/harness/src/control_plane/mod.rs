@@ -11,6 +11,7 @@ mod pki;
 mod ports;
 mod process;
 mod second;
+mod webhook;
 mod workdir;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -28,6 +29,7 @@ use pki::Pki;
 use process::Process;
 pub(crate) use process::tail;
 pub use second::{Balancer, SecondApiServer};
+pub use webhook::{Webhook, WebhookOptions};
 use workdir::WorkDir;
 
 /// The group that RBAC does not apply to.
