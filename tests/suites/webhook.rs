@@ -22,6 +22,7 @@ trials![
     shared every_lifetime_that_a_binding_may_ask_for_is_good_for_the_webhook,
     shared the_tenant_of_the_identity_goes_before_that_of_the_webhook,
     shared containers_may_be_left_out,
+    shared beside_the_proxy_a_pod_has_the_same_access,
     shared in_a_cloud_with_another_audience_both_use_it,
 ];
 
@@ -271,6 +272,26 @@ async fn containers_may_be_left_out(world: World) -> Result<()> {
     }
     for container in ["mesh", "logs"] {
         assert_eq!(world.inside_of(&pod, container)?.environment, BTreeMap::new());
+    }
+    webhook.uninstall().await
+}
+
+/// For applications that still ask 169.254.169.254: the webhook adds a proxy that answers there with the same login.
+async fn beside_the_proxy_a_pod_has_the_same_access(world: World) -> Result<()> {
+    let webhook = world.webhook(OTHER_TENANT, AUDIENCE).await?;
+    let identity = world.workload("web").await?;
+    let _operator = world.operator().await?;
+    world.bind("web", "web", &identity).await?;
+    world.ready("web").await?;
+    pod_with(&world, "web", &identity.client_id).await?;
+
+    let pod = world
+        .pod("web", |pod| {
+            pod["metadata"]["annotations"] = json!({ "azure.workload.identity/inject-proxy-sidecar": "" });
+        })
+        .await?;
+    for container in ["app", "azwi-proxy"] {
+        accepted(&world, &world.inside_of(&pod, container)?, None).await?;
     }
     webhook.uninstall().await
 }

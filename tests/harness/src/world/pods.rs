@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use azure_emulator::client::{AccessToken, TokenError, exchange};
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{Container, Pod, ServiceAccountTokenProjection};
+use k8s_openapi::api::core::v1::{Container, Pod, ServiceAccountTokenProjection, VolumeMount};
 use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
 
@@ -141,16 +141,14 @@ pub struct Inside {
 /// The token that lies behind a path in a container: through its mounts and the pod's volumes.
 fn mounted(pod: &Pod, container: &Container, file: &str) -> Result<ServiceAccountTokenProjection> {
     let spec = pod.spec.as_ref().context("a pod without a spec")?;
-    let mounts = container.volume_mounts.iter().flatten();
-    let found = mounts
-        .filter_map(|mount| {
-            let path = file.strip_prefix(&mount.mount_path)?.strip_prefix('/')?;
-            let volume = spec.volumes.iter().flatten().find(|v| v.name == mount.name)?;
-            let sources = volume.projected.as_ref()?.sources.iter().flatten();
-            let mut tokens = sources.filter_map(|source| source.service_account_token.as_ref());
-            tokens.find(|token| token.path == path)
-        })
-        .next();
+    let token = |mount: &VolumeMount| {
+        let path = file.strip_prefix(&mount.mount_path)?.strip_prefix('/')?;
+        let volume = spec.volumes.iter().flatten().find(|v| v.name == mount.name)?;
+        let sources = volume.projected.as_ref()?.sources.iter().flatten();
+        let mut tokens = sources.filter_map(|source| source.service_account_token.as_ref());
+        tokens.find(|token| token.path == path)
+    };
+    let found = container.volume_mounts.iter().flatten().find_map(token);
     found
         .cloned()
         .with_context(|| format!("nothing is mounted at {file}"))
