@@ -9,6 +9,7 @@ mod azure_faults;
 mod crash;
 mod gate;
 mod generated;
+mod gitops;
 mod hostile;
 mod input;
 mod issuer;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         crash::trials(),
         two_clusters::trials(),
         kustomize::trials(),
+        gitops::trials(),
     ];
     runner::run(suites.into_iter().flatten().collect())
 }
