@@ -10,7 +10,7 @@ use wib_harness::Tool;
 /// Where the script and its tests are, as Argo CD wants them contributed.
 pub const ARGO: &str =
     "config/gitops/argocd/resource_customizations/workload-identity.io/WorkloadIdentityBinding";
-const FLUX: &str = "config/gitops/flux/apps.yaml";
+const FLUX: &str = "config/gitops/flux/shop.yaml";
 
 /// What one of them says.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
@@ -42,9 +42,12 @@ pub fn root() -> PathBuf {
 pub async fn ask(objects: &[&Value]) -> Result<Vec<Health>> {
     let file = |path: &Path| root().join(path).display().to_string();
     let lua = file(&Path::new(ARGO).join("health.lua"));
-    let input: String = objects.iter().map(|o| format!("{o}\n")).collect();
+    let input: Vec<String> = objects.iter().map(ToString::to_string).collect();
     let answers = Tool::Health
-        .run(&["--lua", &lua, "--flux", &file(Path::new(FLUX))], &input)
+        .run(
+            &["--lua", &lua, "--flux", &file(Path::new(FLUX))],
+            &input.join("\n"),
+        )
         .await?;
     let answers: Vec<Health> = answers
         .lines()

@@ -99,6 +99,12 @@ pub async fn every_tool_applies_beside_us(world: World) -> Result<()> {
             ensure!(!annotations.contains_key("team"), "{tool:?} does not prune");
         }
         assert_eq!(raw(&world, name).await?, binding, "{tool:?}: the binding moved");
+        if tool != Tool::ArgoClientSide {
+            // Flux's and Argo CD's look for drift.
+            let dry_run = tool.dry_run(&world, name, &json!({ "round": "3" })).await?;
+            let live = world.service_accounts().get(name).await?;
+            assert_eq!(dry_run, live, "{tool:?} sees drift");
+        }
         settle(&world, name).await?;
         assert_eq!(
             writes(&world, name)?.0,
@@ -207,6 +213,33 @@ pub async fn a_client_id_that_git_drops_is_repaired_once(world: World) -> Result
         let kept = world.annotation(name, CLIENT_ID).await?;
         assert_eq!(kept.as_ref(), Some(&identity.client_id), "{tool:?}");
     }
+    Ok(())
+}
+
+/// A tool that applies client-side removes what it listed once, though it was ours before: we write it once.
+pub async fn a_client_id_that_a_three_way_patch_removes_is_repaired_once(world: World) -> Result<()> {
+    let _operator = slow(&world).await?;
+    let tool = Tool::ArgoClientSide;
+    let name = name_for(tool);
+    let identity = in_order(&world, tool, &json!({})).await?;
+    tool.apply(&world, name, &json!({ CLIENT_ID: identity.client_id }))
+        .await?;
+    let dropped = tool.apply(&world, name, &json!({})).await?;
+    ensure!(
+        !dropped
+            .metadata
+            .annotations
+            .unwrap_or_default()
+            .contains_key(CLIENT_ID)
+    );
+    client_id_becomes(&world, name, &identity.client_id).await?;
+    tool.apply(&world, name, &json!({})).await?;
+    settle(&world, name).await?;
+    assert_eq!(
+        writes(&world, name)?.0,
+        3,
+        "the first, the repair, and the one of the last change"
+    );
     Ok(())
 }
 

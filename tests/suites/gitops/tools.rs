@@ -49,6 +49,15 @@ impl Tool {
     }
 }
 
+impl Tool {
+    /// What would be there after an apply, as the API server says: the tool takes a difference for drift.
+    pub async fn dry_run(self, world: &World, name: &str, annotations: &Value) -> Result<ServiceAccount> {
+        let params = PatchParams::apply(self.manager()).force().dry_run();
+        let patch = Patch::Apply(manifest(world, name, annotations));
+        Ok(world.service_accounts().patch(name, &params, &patch).await?)
+    }
+}
+
 fn manifest(world: &World, name: &str, annotations: &Value) -> Value {
     json!({
         "apiVersion": "v1", "kind": "ServiceAccount",

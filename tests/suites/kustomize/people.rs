@@ -85,9 +85,9 @@ impl Person {
         let rules = json!([{
             "apiGroups": ["workload-identity.io"], "resources": ["azureidentities"], "verbs": ["use"],
         }]);
-        let role = serde_json::from_value(json!({ "metadata": { "name": "wib-mine" }, "rules": rules }))?;
+        let grant = serde_json::from_value(json!({ "metadata": { "name": "wib-mine" }, "rules": rules }))?;
         let roles: Api<ClusterRole> = Api::all(self.client.clone());
-        forbidden(roles.create(&PostParams::default(), &role).await)?;
+        forbidden(roles.create(&PostParams::default(), &grant).await)?;
         let given = serde_json::from_value(json!({
             "metadata": { "name": "wib-mine" },
             "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin" },
@@ -95,9 +95,9 @@ impl Person {
         }))?;
         let bindings: Api<ClusterRoleBinding> = Api::all(self.client.clone());
         forbidden(bindings.create(&PostParams::default(), &given).await)?;
-        let role = serde_json::from_value(json!({ "metadata": { "name": "wib-mine" }, "rules": rules }))?;
+        let local = serde_json::from_value(json!({ "metadata": { "name": "wib-mine" }, "rules": rules }))?;
         let roles: Api<Role> = Api::namespaced(self.client.clone(), &world.namespace);
-        forbidden(roles.create(&PostParams::default(), &role).await)
+        forbidden(roles.create(&PostParams::default(), &local).await)
     }
 }
 

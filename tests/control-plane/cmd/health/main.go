@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
 )
 
-// opinion is what one of the three says. Reason is left out: none of them shows it.
+// opinion is what one of the three says.
 type opinion struct {
 	Status  string `json:"status"`
 	Message string `json:"message"`
