@@ -8,27 +8,12 @@ use serde_json::{Value, json};
 use wib_harness::World;
 
 use super::states::raw;
-use super::tools::TOOLS;
+use super::tools::{TOOLS, merged};
 
 fn api(world: &World) -> Api<DynamicObject> {
     let kind = GroupVersionKind::gvk("workload-identity.io", "v1alpha1", "WorkloadIdentityBinding");
     let resource = ApiResource::from_gvk_with_plural(&kind, "workloadidentitybindings");
     Api::namespaced_with(world.admin(), &world.namespace, &resource)
-}
-
-/// `live` with everything that the manifest lists.
-fn merged(live: &Value, manifest: &Value) -> Value {
-    match (live, manifest) {
-        (Value::Object(live), Value::Object(manifest)) => {
-            let mut all = live.clone();
-            for (key, value) in manifest {
-                let under = live.get(key).unwrap_or(&Value::Null);
-                all.insert(key.clone(), merged(under, value));
-            }
-            Value::Object(all)
-        }
-        _ => manifest.clone(),
-    }
 }
 
 /// The least that a manifest can say, and all of it: the API server's defaults are no drift to anybody.

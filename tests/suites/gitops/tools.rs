@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
 use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -115,18 +116,27 @@ pub async fn replace(world: &World, name: &str, annotations: &Value) -> Result<S
 /// what they wrote and Git does not list.
 pub async fn take_over(world: &World, name: &str) -> Result<()> {
     let accounts = world.service_accounts();
-    let mut fields = accounts
+    let fields = accounts
         .get(name)
         .await?
         .metadata
         .managed_fields
         .unwrap_or_default();
-    for entry in &mut fields {
-        if entry.manager.as_ref().is_some_and(|m| m.starts_with("kubectl")) {
-            entry.manager = Some(Tool::Flux.manager().to_owned());
-            entry.operation = Some("Apply".to_owned());
-        }
-    }
+    let is_kubectls =
+        |entry: &ManagedFieldsEntry| entry.manager.as_ref().is_some_and(|m| m.starts_with("kubectl"));
+    let (taken, mut fields): (Vec<_>, Vec<_>) = fields.into_iter().partition(is_kubectls);
+    let taken = taken.into_iter().reduce(|all, next| ManagedFieldsEntry {
+        fields_v1: all
+            .fields_v1
+            .zip(next.fields_v1)
+            .map(|(all, next)| FieldsV1(merged(&all.0, &next.0))),
+        ..all
+    });
+    fields.push(ManagedFieldsEntry {
+        manager: Some(Tool::Flux.manager().to_owned()),
+        operation: Some("Apply".to_owned()),
+        ..taken.context("kubectl wrote nothing")?
+    });
     let patch = serde_json::from_value(json!([
         { "op": "replace", "path": "/metadata/managedFields", "value": fields },
     ]))?;
@@ -134,4 +144,19 @@ pub async fn take_over(world: &World, name: &str) -> Result<()> {
         .patch(name, &PatchParams::default(), &Patch::Json::<()>(patch))
         .await?;
     Ok(())
+}
+
+/// `live` with everything that the manifest lists.
+pub fn merged(live: &Value, manifest: &Value) -> Value {
+    match (live, manifest) {
+        (Value::Object(live), Value::Object(manifest)) => {
+            let mut all = live.clone();
+            for (key, value) in manifest {
+                let under = live.get(key).unwrap_or(&Value::Null);
+                all.insert(key.clone(), merged(under, value));
+            }
+            Value::Object(all)
+        }
+        _ => manifest.clone(),
+    }
 }
