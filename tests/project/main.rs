@@ -3,6 +3,7 @@
 
 mod documents;
 mod generated;
+mod gitops;
 mod imports;
 mod manifests;
 

@@ -17,6 +17,10 @@ use crate::{documents, files, objects, read, root};
 #[test]
 fn every_manifest_is_an_object_or_a_kustomization() -> Result<()> {
     for path in files("config", "yaml")? {
+        // Argo CD's list of tests of a script.
+        if path.ends_with("/health_test.yaml") {
+            continue;
+        }
         for document in documents(&path)? {
             for field in ["apiVersion", "kind"] {
                 ensure!(document[field].is_string(), "{path}: a document lacks {field}");
@@ -31,6 +35,10 @@ fn every_manifest_is_an_object_or_a_kustomization() -> Result<()> {
 #[test]
 fn every_file_is_part_of_its_kustomization() -> Result<()> {
     for path in files("config", "yaml")? {
+        // For the repositories of others.
+        if path.starts_with("config/gitops/") {
+            continue;
+        }
         let (directory, name) = path.rsplit_once('/').context("a path without a directory")?;
         if ["kustomization.yaml", "grant-example.yaml"].contains(&name) {
             continue;

@@ -9,6 +9,7 @@ mod azure_faults;
 mod crash;
 mod gate;
 mod generated;
+mod gitops;
 mod hostile;
 mod input;
 mod issuer;
@@ -17,6 +18,7 @@ mod kubernetes_outages;
 mod kubernetes_rights;
 mod kubernetes_stale;
 mod kubernetes_watches;
+mod kustomize;
 mod late_writes;
 mod leadership;
 mod lifecycle;
@@ -61,6 +63,8 @@ fn main() -> ExitCode {
         crash::trials(),
         two_clusters::trials(),
         webhook::trials(),
+        kustomize::trials(),
+        gitops::trials(),
     ];
     runner::run(suites.into_iter().flatten().collect())
 }

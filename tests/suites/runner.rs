@@ -19,7 +19,14 @@ const DEADLINE: Duration = Duration::from_mins(3);
 const LONG_DEADLINE: Duration = Duration::from_hours(3);
 
 /// The programs of other projects that the trials of a module use. They are built, once, before the deadline runs.
-const TOOLS: [(&str, &[Tool]); 1] = [("webhook", &[Tool::Webhook])];
+const TOOLS: [(&str, &[Tool]); 6] = [
+    ("chart", &[Tool::Helm, Tool::Kustomize]),
+    ("gitops", &[Tool::Health]),
+    ("kustomize", &[Tool::Kustomize]),
+    ("monitoring", &[Tool::Promtool, Tool::Prometheus]),
+    ("release", &[Tool::Actionlint]),
+    ("webhook", &[Tool::Webhook]),
+];
 
 /// How many trials run at the same time: they wait more than they work.
 const THREADS: usize = 6;

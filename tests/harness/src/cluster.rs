@@ -52,15 +52,20 @@ impl Cluster {
 
     /// The same without the CRD.
     pub async fn start_bare() -> Result<Self> {
+        let cluster = Self::start_empty().await?;
+        cluster.install_operator().await?;
+        Ok(cluster)
+    }
+
+    /// A control plane with nothing of ours on it.
+    pub async fn start_empty() -> Result<Self> {
         let audit = Audit::new()?;
         let options = Options {
             api_server_flags: audit.flags(),
             ..Options::default()
         };
         let control_plane = ControlPlane::start_with(options).await?;
-        let cluster = Self { control_plane, audit };
-        cluster.install_operator().await?;
-        Ok(cluster)
+        Ok(Self { control_plane, audit })
     }
 
     /// Installs the operator's namespace, ServiceAccount and rights.
@@ -78,6 +83,11 @@ impl Cluster {
     /// Installs the CRD and waits until it is served.
     pub async fn install_crd(&self) -> Result<()> {
         platform::apply_file(&self.admin(), CRD).await?;
+        self.crd_is_served().await
+    }
+
+    /// Waits until the CRD is served.
+    pub async fn crd_is_served(&self) -> Result<()> {
         for _ in 0..200 {
             let kind = GroupVersionKind::gvk(GROUP, "v1alpha1", "WorkloadIdentityBinding");
             if kube::discovery::pinned_kind(&self.admin(), &kind).await.is_ok() {
