@@ -83,7 +83,10 @@ fn artifact_hub_is_told_what_the_chart_holds() -> Result<()> {
     let told = annotation("crds")?;
     assert_eq!(told[0]["name"].as_str(), crd.metadata.name.as_deref());
     assert_eq!(told[0]["kind"].as_str(), Some(crd.spec.names.kind.as_str()));
-    assert_eq!(told[0]["version"].as_str(), Some(crd.spec.versions[0].name.as_str()));
+    assert_eq!(
+        told[0]["version"].as_str(),
+        Some(crd.spec.versions[0].name.as_str())
+    );
     let examples: Vec<WorkloadIdentityBinding> = serde_yaml::from_value(annotation("crdsExamples")?)?;
     ensure!(!examples.is_empty(), "artifacthub.io/crdsExamples is empty");
     for example in examples {
@@ -97,8 +100,13 @@ fn artifact_hub_is_told_what_the_chart_holds() -> Result<()> {
 #[test]
 fn the_definition_in_the_chart_is_the_one_in_crds() -> Result<()> {
     let crd = read("crds/workload-identity.io_workloadidentitybindings.yaml")?;
-    ensure!(!crd.contains("{{"), "the definition holds what Helm takes for a template");
-    let (_, spec) = crd.split_once("\nspec:\n").context("a definition without a spec")?;
+    ensure!(
+        !crd.contains("{{"),
+        "the definition holds what Helm takes for a template"
+    );
+    let (_, spec) = crd
+        .split_once("\nspec:\n")
+        .context("a definition without a spec")?;
     let name = api::crd().metadata.name.context("a definition without a name")?;
     let made = format!(
         r#"{{{{- if .Values.crds.enabled }}}}
@@ -125,12 +133,13 @@ fn every_value_has_one_description_and_the_readme_repeats_it() -> Result<()> {
     let rows: Vec<String> = values::described()?.iter().map(Described::row).collect();
     let readme = read(&format!("{CHART}/README.md"))?;
     let (begin, end) = ("<!-- Made of values.yaml. -->\n", "<!-- The end of it. -->\n");
-    let (head, rest) = readme.split_once(begin).context("README.md of the chart: no table")?;
-    let (_, tail) = rest.split_once(end).context("README.md of the chart: no end of the table")?;
-    let table = format!(
-        "\n| value | default | |\n|---|---|---|\n{}\n\n",
-        rows.join("\n")
-    );
+    let (head, rest) = readme
+        .split_once(begin)
+        .context("README.md of the chart: no table")?;
+    let (_, tail) = rest
+        .split_once(end)
+        .context("README.md of the chart: no end of the table")?;
+    let table = format!("\n| value | default | |\n|---|---|---|\n{}\n\n", rows.join("\n"));
     assert_made("README.md", &format!("{head}{begin}{table}{end}{tail}"))
 }
 
@@ -163,7 +172,9 @@ fn every_setting_of_the_operator_is_a_value_or_is_said_to_be_none() -> Result<()
         .filter_map(|a| a.get_env().map(|e| e.to_string_lossy().into_owned()))
         .collect();
     for name in &known {
-        let value = settings.lines().any(|line| line.starts_with(&format!("{name}: ")));
+        let value = settings
+            .lines()
+            .any(|line| line.starts_with(&format!("{name}: ")));
         // The pod's own name is a field, not a value.
         let other = name == "POD_NAME" || document.contains(&format!("`{name}`"));
         ensure!(
@@ -175,7 +186,10 @@ fn every_setting_of_the_operator_is_a_value_or_is_said_to_be_none() -> Result<()
         if let Some((name, _)) = line.split_once(": ")
             && name.chars().all(|c| c.is_ascii_uppercase() || c == '_')
         {
-            ensure!(known.iter().any(|k| k == name), "_settings.tpl: there is no setting {name}");
+            ensure!(
+                known.iter().any(|k| k == name),
+                "_settings.tpl: there is no setting {name}"
+            );
         }
     }
     Ok(())

@@ -6,6 +6,7 @@
 mod authorization;
 mod azure_drift;
 mod azure_faults;
+mod chart;
 mod crash;
 mod gate;
 mod generated;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         kubernetes_stale::trials(),
         crash::trials(),
         two_clusters::trials(),
+        chart::trials(),
     ];
     runner::run(suites.into_iter().flatten().collect())
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use kube::Client;
 use kube::core::GroupVersionKind;
-use serde_json::json;
+use serde_json::{Value, json};
 use workload_identity_binding::api::GROUP;
 
-use crate::audit::Audit;
+use crate::audit::{Audit, Detail};
 use crate::control_plane::{ControlPlane, Options};
-use crate::{Write, platform};
+use crate::{Call, Write, platform};
 
 /// Namespace of the operator, as in `config/`.
 pub const OPERATOR_NAMESPACE: &str = "workload-identity-binding-system";
@@ -52,23 +52,51 @@ impl Cluster {
 
     /// The same without the CRD.
     pub async fn start_bare() -> Result<Self> {
-        let audit = Audit::new()?;
+        let cluster = Self::start_empty(Detail::Writes).await?;
+        cluster.install_operator().await?;
+        Ok(cluster)
+    }
+
+    /// Starts a control plane with these objects on it, the CRD among them, in place of what `config/` ships: what a
+    /// chart makes for instance. The operator's ServiceAccount has to be the usual one. Every call of the operator is
+    /// logged: see [`Self::calls`].
+    pub async fn start_from(objects: &[Value]) -> Result<Self> {
+        let cluster = Self::start_empty(Detail::Calls).await?;
+        cluster.make_namespace(OPERATOR_NAMESPACE).await?;
+        cluster.apply(objects).await?;
+        cluster.wait_for_crd().await?;
+        Ok(cluster)
+    }
+
+    async fn start_empty(detail: Detail) -> Result<Self> {
+        let audit = Audit::new(detail)?;
         let options = Options {
             api_server_flags: audit.flags(),
             ..Options::default()
         };
         let control_plane = ControlPlane::start_with(options).await?;
-        let cluster = Self { control_plane, audit };
-        cluster.install_operator().await?;
-        Ok(cluster)
+        Ok(Self { control_plane, audit })
+    }
+
+    /// Applies objects as a platform team does.
+    pub async fn apply(&self, objects: &[Value]) -> Result<()> {
+        for object in objects {
+            let applied = platform::apply(&self.admin(), object).await;
+            applied
+                .with_context(|| format!("cannot apply {} {}", object["kind"], object["metadata"]["name"]))?;
+        }
+        Ok(())
+    }
+
+    /// Makes a namespace, if it is not there.
+    pub async fn make_namespace(&self, name: &str) -> Result<()> {
+        self.apply(&[json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } })])
+            .await
     }
 
     /// Installs the operator's namespace, ServiceAccount and rights.
     pub async fn install_operator(&self) -> Result<()> {
-        let namespace = json!({
-            "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": OPERATOR_NAMESPACE },
-        });
-        platform::apply(&self.admin(), &namespace).await?;
+        self.make_namespace(OPERATOR_NAMESPACE).await?;
         for file in RBAC {
             platform::apply_file(&self.admin(), file).await?;
         }
@@ -78,6 +106,10 @@ impl Cluster {
     /// Installs the CRD and waits until it is served.
     pub async fn install_crd(&self) -> Result<()> {
         platform::apply_file(&self.admin(), CRD).await?;
+        self.wait_for_crd().await
+    }
+
+    async fn wait_for_crd(&self) -> Result<()> {
         for _ in 0..200 {
             let kind = GroupVersionKind::gvk(GROUP, "v1alpha1", "WorkloadIdentityBinding");
             if kube::discovery::pinned_kind(&self.admin(), &kind).await.is_ok() {
@@ -96,6 +128,11 @@ impl Cluster {
     /// Writes of the operator in a namespace, from the API server's audit log.
     pub fn writes(&self, namespace: &str) -> Result<Vec<Write>> {
         self.audit.writes(namespace)
+    }
+
+    /// Every call of the operator so far, reads too. Only in a cluster of [`Self::start_from`].
+    pub fn calls(&self) -> Result<Vec<Call>> {
+        self.audit.calls()
     }
 
     /// A token of the operator's ServiceAccount. An empty audience means the API server.
