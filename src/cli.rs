@@ -141,10 +141,10 @@ pub struct AzureArgs {
     #[arg(long, env = "WIB_AZURE_CREDENTIAL", value_enum, default_value_t)]
     pub azure_credential: CredentialKind,
     /// Tenant of the operator's own identity.
-    #[arg(long, env = "AZURE_TENANT_ID", value_name = "GUID")]
+    #[arg(long, env = "AZURE_TENANT_ID", value_name = "GUID", value_parser = own_id)]
     pub azure_tenant_id: Option<String>,
     /// Client id of the operator's own identity.
-    #[arg(long, env = "AZURE_CLIENT_ID", value_name = "GUID")]
+    #[arg(long, env = "AZURE_CLIENT_ID", value_name = "GUID", value_parser = own_id)]
     pub azure_client_id: Option<String>,
     /// The operator's own projected ServiceAccount token, for workload identity.
     #[arg(long, env = "AZURE_FEDERATED_TOKEN_FILE", value_name = "FILE", value_parser = path)]
@@ -315,6 +315,17 @@ fn object_name(text: &str) -> Result<String, String> {
     }
 }
 
+/// A client or tenant id of the operator, and not the one that the manifests come with.
+fn own_id(text: &str) -> Result<String, String> {
+    if text.contains(['0', '-']) && text.chars().all(|c| matches!(c, '0' | '-')) {
+        return Err("this is the placeholder of the manifests. Set AZURE_CLIENT_ID and AZURE_TENANT_ID to clientId and \
+             tenantId of the operator's own identity, as `az identity show` prints them (config/default/settings.env, or \
+             the ConfigMap in dist/install.yaml)"
+            .to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 /// Any path, the empty one too: it stands for none.
 #[allow(clippy::unnecessary_wraps)] // the form that a value parser has
 fn path(text: &str) -> Result<PathBuf, std::convert::Infallible> {
@@ -367,6 +378,21 @@ mod tests {
         let args = args.without_blanks();
         assert_eq!((args.bindings.issuer, args.azure.azure_ca_bundle), (None, None));
         assert_eq!(args.azure.azure_tenant_id.as_deref(), Some("t"));
+    }
+
+    #[test]
+    fn the_placeholder_of_the_manifests_is_no_id() {
+        for flag in ["--azure-client-id", "--azure-tenant-id"] {
+            let with = |value: &str| Cli::try_parse_from(["wib", "run", &format!("{flag}={value}")]);
+            let error = with("00000000-0000-0000-0000-000000000000")
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.contains(flag) && error.contains("AZURE_CLIENT_ID"),
+                "{error}"
+            );
+            assert!(with("").is_ok() && with("00000000-0000-0000-0000-000000000001").is_ok());
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod kubernetes_outages;
 mod kubernetes_rights;
 mod kubernetes_stale;
 mod kubernetes_watches;
+mod kustomize;
 mod late_writes;
 mod leadership;
 mod lifecycle;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         kubernetes_stale::trials(),
         crash::trials(),
         two_clusters::trials(),
+        kustomize::trials(),
         chart::trials(),
     ];
     runner::run(suites.into_iter().flatten().collect())

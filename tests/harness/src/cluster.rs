@@ -52,23 +52,28 @@ impl Cluster {
 
     /// The same without the CRD.
     pub async fn start_bare() -> Result<Self> {
-        let cluster = Self::start_empty(Detail::Writes).await?;
+        let cluster = Self::start_empty().await?;
         cluster.install_operator().await?;
         Ok(cluster)
+    }
+
+    /// A control plane with nothing of ours on it.
+    pub async fn start_empty() -> Result<Self> {
+        Self::start_with(Detail::Writes).await
     }
 
     /// Starts a control plane with these objects on it, the CRD among them, in place of what `config/` ships: what a
     /// chart makes for instance. The operator's ServiceAccount has to be the usual one. Every call of the operator is
     /// logged: see [`Self::calls`].
     pub async fn start_from(objects: &[Value]) -> Result<Self> {
-        let cluster = Self::start_empty(Detail::Calls).await?;
+        let cluster = Self::start_with(Detail::Calls).await?;
         cluster.make_namespace(OPERATOR_NAMESPACE).await?;
         cluster.apply(objects).await?;
-        cluster.wait_for_crd().await?;
+        cluster.crd_is_served().await?;
         Ok(cluster)
     }
 
-    async fn start_empty(detail: Detail) -> Result<Self> {
+    async fn start_with(detail: Detail) -> Result<Self> {
         let audit = Audit::new(detail)?;
         let options = Options {
             api_server_flags: audit.flags(),
@@ -106,10 +111,11 @@ impl Cluster {
     /// Installs the CRD and waits until it is served.
     pub async fn install_crd(&self) -> Result<()> {
         platform::apply_file(&self.admin(), CRD).await?;
-        self.wait_for_crd().await
+        self.crd_is_served().await
     }
 
-    async fn wait_for_crd(&self) -> Result<()> {
+    /// Waits until the CRD is served.
+    pub async fn crd_is_served(&self) -> Result<()> {
         for _ in 0..200 {
             let kind = GroupVersionKind::gvk(GROUP, "v1alpha1", "WorkloadIdentityBinding");
             if kube::discovery::pinned_kind(&self.admin(), &kind).await.is_ok() {

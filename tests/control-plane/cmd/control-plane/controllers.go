@@ -12,9 +12,10 @@ import (
 	"k8s.io/kubernetes/cmd/kube-controller-manager/app/options"
 )
 
-// controllers are the ones whose effect a test can see without nodes: ownerReferences, namespace deletion, and the
-// ServiceAccount `default` of every namespace.
+// controllers are the ones whose effect a test can see without nodes: ownerReferences, namespace deletion, the
+// ServiceAccount `default` of every namespace, and what admin, edit and view get from other ClusterRoles.
 var controllers = []string{
+	"clusterrole-aggregation-controller",
 	"garbage-collector-controller",
 	"namespace-controller",
 	"serviceaccount-controller",

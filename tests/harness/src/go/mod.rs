@@ -16,7 +16,7 @@ use tokio::process::Command;
 /// A program of the Go module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tool {
-    /// etcd, kube-apiserver and three controllers: see [`crate::control_plane`].
+    /// etcd, kube-apiserver and four controllers: see [`crate::control_plane`].
     ControlPlane,
     /// The mutating webhook of Azure Workload Identity: see `tests/control-plane/cmd/webhook`.
     Webhook,
