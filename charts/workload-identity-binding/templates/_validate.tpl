@@ -12,6 +12,11 @@
 {{- fail "azure.tenantId is not set. Set it to the tenant of the operator's own managed identity: az identity show --resource-group GROUP --name NAME --query tenantId --output tsv" }}
 {{- end }}
 {{- end }}
+{{- range $name := list "clientId" "tenantId" }}
+{{- if eq (get $.Values.azure $name) "00000000-0000-0000-0000-000000000000" }}
+{{- fail (printf "azure.%s is a placeholder. Set azure.clientId and azure.tenantId to clientId and tenantId of the operator's own managed identity, as az identity show prints them" $name) }}
+{{- end }}
+{{- end }}
 {{- if and (eq .Values.azure.credential "environment") (not (or (has "AZURE_CLIENT_SECRET" $given) (has "AZURE_CLIENT_CERTIFICATE_PATH" $given))) }}
 {{- fail "azure.credential is environment, but extraEnv has neither AZURE_CLIENT_SECRET nor AZURE_CLIENT_CERTIFICATE_PATH. Add one of them to extraEnv" }}
 {{- end }}

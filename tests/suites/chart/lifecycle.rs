@@ -1,7 +1,6 @@
 //! The operator's whole life with nothing but the rights that a chart or `config/` gives it. The pod's spec says how it
 //! runs; the audit log says what it asked for.
 
-use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,8 +41,7 @@ const QUICK: [&str; 2] = [
 pub struct Stage {
     pub world: World,
     pub objects: Vec<Value>,
-    /// The oldest first.
-    replicas: VecDeque<(Pod, Program)>,
+    replicas: Vec<(Pod, Program)>,
 }
 
 impl Stage {
@@ -96,7 +94,7 @@ impl Stage {
         let mut stage = Self {
             world,
             objects,
-            replicas: VecDeque::new(),
+            replicas: Vec::new(),
         };
         for _ in 0..stage.wanted()? {
             stage.start().await?;
@@ -121,14 +119,14 @@ impl Stage {
         let pod = Pod::new(cluster, &spec, OPERATOR_NAMESPACE, &name).await?;
         let mut program = pod.start(Path::new(WIB), cluster, &self.world.azure)?;
         program.ready().await?;
-        self.replicas.push_back((pod, program));
+        self.replicas.push((pod, program));
         Ok(())
     }
 
-    /// Ends the oldest pod, the leader, by force or as a rolling update does, and starts another.
+    /// Ends the leader, by force or as a rolling update does, and starts another pod.
     async fn replace(&mut self, by_force: bool) -> Result<()> {
-        let (_pod, leader) = self.replicas.pop_front().context("no pod")?;
-        assert_eq!(leader.get("/readyz").await?, (200, "ok".to_owned()));
+        let leader = self.leader().await?;
+        let (_pod, leader) = self.replicas.swap_remove(leader);
         if by_force {
             drop(leader);
         } else {
@@ -136,6 +134,19 @@ impl Stage {
             assert_eq!(ended.code, Some(0), "{}", ended.log);
         }
         self.start().await
+    }
+
+    /// Waits for a pod that leads.
+    async fn leader(&self) -> Result<usize> {
+        for _ in 0..600 {
+            for (index, (_pod, program)) in self.replicas.iter().enumerate() {
+                if program.get("/readyz").await? == (200, "ok".to_owned()) {
+                    return Ok(index);
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        anyhow::bail!("nobody leads after 30 s")
     }
 
     /// Everything that an operator does. Answers how many calls of the API server that took.

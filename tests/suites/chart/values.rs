@@ -100,6 +100,10 @@ pub async fn values_that_contradict_each_other_say_what_to_do() -> Result<()> {
             "azure.tenantId is not set. Set it to the tenant of the operator's own managed identity: az identity show",
         ),
         (
+            &["--set=azure.tenantId=00000000-0000-0000-0000-000000000000"],
+            "azure.tenantId is a placeholder. Set azure.clientId and azure.tenantId to clientId and tenantId of the operator's own",
+        ),
+        (
             &["--set=azure.credential=environment"],
             "extraEnv has neither AZURE_CLIENT_SECRET nor AZURE_CLIENT_CERTIFICATE_PATH. Add one of them",
         ),
