@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use azure_emulator::Identity;
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use kube::ResourceExt as _;
+use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
 use wib_harness::World;
 
@@ -43,21 +45,32 @@ fn may_not(world: &World, account: &str, identity: &Identity) -> String {
     )
 }
 
-/// A policy takes effect a moment after it was made.
-async fn in_effect(world: &World) -> Result<()> {
-    let nobody = json!({ "resourceId": world.at("nobody-has-this").resource_id });
+/// A policy takes effect a moment after it was made or changed: waits until a name alone is refused with this sentence.
+async fn in_effect(world: &World, sentence: &str) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(30);
-    while world.create("probe", spec(&nobody, "probe")).await.is_ok() {
-        ensure!(Instant::now() < end, "the policy is not in effect after 30 s");
-        world.delete("probe").await?;
+    loop {
+        let told = match world
+            .create("probe", spec(&json!({ "name": "nobody-has-this" }), "web"))
+            .await
+        {
+            Ok(_) => world.delete("probe").await.map(|()| "let in".to_owned())?,
+            Err(error) => format!("{error:#}"),
+        };
+        if told.contains(sentence) {
+            return Ok(());
+        }
+        ensure!(
+            Instant::now() < end,
+            "the policy is not in effect after 30 s: {told}"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    Ok(())
 }
 
 pub async fn bindings_without_a_grant_are_refused_at_once() -> Result<()> {
     let stage = Stage::chart(&[ON]).await?;
     let world = &stage.world;
-    in_effect(world).await?;
+    in_effect(world, &may_not(world, "web", &world.at("nobody-has-this"))).await?;
     // Letter case makes no other identity.
     let (web, other) = (world.identity("Web"), world.identity("other"));
     world.service_account("web").await?;
@@ -66,10 +79,7 @@ pub async fn bindings_without_a_grant_are_refused_at_once() -> Result<()> {
     refused(world, "web", spec(&json!({ "name": "Web" }), "web"), &sentence).await?;
 
     // What tenants can give themselves does not count.
-    world
-        .cluster
-        .apply(&in_the_tenants_namespace(world, &web))
-        .await?;
+    grant_in_the_namespace(world, &web).await?;
     refused(world, "web", spec(&by_id(&web), "web"), &sentence).await?;
 
     world.grant("web", &web).await?;
@@ -132,35 +142,38 @@ async fn without_defaults(world: &World) -> Result<()> {
     let objects = Release::usual(&[&IDS[..], &[ON]].concat()).objects().await?;
     let policy = one(&objects, "ValidatingAdmissionPolicy")?.clone();
     world.cluster.apply(&[policy]).await?;
-    let end = Instant::now() + Duration::from_secs(30);
-    loop {
-        let error = world
-            .create("named", spec(&json!({ "name": "web" }), "web"))
-            .await;
-        let told = format!("{:#}", error.err().context("a name alone was let in")?);
-        if told.contains("the operator has no default for them: set them, or use resourceId") {
-            return Ok(());
-        }
-        ensure!(Instant::now() < end, "{told}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let sentence = "the operator has no default for them: set them, or use resourceId";
+    in_effect(world, sentence).await
 }
 
-/// A grant that a tenant may make: in the own namespace only.
-fn in_the_tenants_namespace(world: &World, identity: &Identity) -> [Value; 2] {
+/// A grant that a tenant may make: in the own namespace only. Waits until the API server's authorizer knows it.
+async fn grant_in_the_namespace(world: &World, identity: &Identity) -> Result<()> {
     let metadata = json!({ "name": "use-web", "namespace": world.namespace });
-    [
-        json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata,
-            "rules": [{
-                "apiGroups": ["workload-identity.io"], "resources": ["azureidentities"], "verbs": ["use"],
-                "resourceNames": [identity.resource_id.to_lowercase()],
-            }],
-        }),
-        json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": metadata,
-            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "use-web" },
-            "subjects": [{ "kind": "ServiceAccount", "name": "web", "namespace": world.namespace }],
-        }),
-    ]
+    let key = identity.resource_id.to_lowercase();
+    let (group, resource) = ("workload-identity.io", "azureidentities");
+    let role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata,
+        "rules": [{ "apiGroups": [group], "resources": [resource], "verbs": ["use"], "resourceNames": [key] }],
+    });
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": metadata,
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "use-web" },
+        "subjects": [{ "kind": "ServiceAccount", "name": "web", "namespace": world.namespace }],
+    });
+    world.cluster.apply(&[role, binding]).await?;
+    let review: SubjectAccessReview = serde_json::from_value(json!({ "spec": {
+        "user": format!("system:serviceaccount:{}:web", world.namespace),
+        "resourceAttributes": {
+            "namespace": world.namespace, "group": group, "resource": resource, "verb": "use", "name": key,
+        },
+    }}))?;
+    let reviews: Api<SubjectAccessReview> = Api::all(world.admin());
+    for _ in 0..400 {
+        let answer = reviews.create(&PostParams::default(), &review).await?;
+        if answer.status.is_some_and(|s| s.allowed) {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    anyhow::bail!("the RoleBinding has not taken effect after 10 s")
 }

@@ -151,6 +151,15 @@ impl Stage {
 
     /// Everything that an operator does. Answers how many calls of the API server that took.
     async fn live(mut self, authorization: bool) -> Result<usize> {
+        let lived = self.steps(authorization).await;
+        lived.with_context(|| match self.world.cluster.calls() {
+            Ok(calls) => format!("refused by the API server: {:#?}", rights::refused(&calls)),
+            Err(error) => format!("no calls: {error:#}"),
+        })?;
+        self.judge().await
+    }
+
+    async fn steps(&mut self, authorization: bool) -> Result<()> {
         let web = self.world.workload("web").await?;
         self.by_name("web", json!({ "name": "web" }), "Delete").await?;
         for (name, policy) in [("made", "Delete"), ("kept", "Retain")] {
@@ -200,8 +209,7 @@ impl Stage {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         ensure!(crds.get_opt(name).await?.is_none(), "the definition hangs");
-        self.still_in("made").await?;
-        self.judge().await
+        self.still_in("made").await
     }
 
     /// Creates a binding that names its identity, whose group and subscription are the operator's defaults.

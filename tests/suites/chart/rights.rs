@@ -87,10 +87,15 @@ pub fn of_operator(objects: &[Value]) -> BTreeSet<Right> {
     rights
 }
 
+/// The calls that were refused.
+pub fn refused(calls: &[Call]) -> BTreeSet<&Call> {
+    calls.iter().filter(|c| [401, 403].contains(&c.status)).collect()
+}
+
 /// Fails when a call was refused, when a call was allowed by somebody else's role, and when a right was not used.
 /// Answers how many calls there were.
 pub fn assert_enough_and_none_too_many(rights: &BTreeSet<Right>, calls: &[Call]) -> Result<usize> {
-    let refused: BTreeSet<_> = calls.iter().filter(|c| [401, 403].contains(&c.status)).collect();
+    let refused = refused(calls);
     ensure!(refused.is_empty(), "the API server refused: {refused:#?}");
     let foreign: BTreeSet<_> = calls
         .iter()
