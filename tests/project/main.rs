@@ -1,6 +1,7 @@
 //! The project about itself: import rules, generated files, manifests and documents agree with the
 //! code. Needs no API server.
 
+mod chart;
 mod documents;
 mod generated;
 mod gitops;

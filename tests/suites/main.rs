@@ -6,6 +6,7 @@
 mod authorization;
 mod azure_drift;
 mod azure_faults;
+mod chart;
 mod crash;
 mod gate;
 mod generated;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         webhook::trials(),
         kustomize::trials(),
         gitops::trials(),
+        chart::trials(),
     ];
     runner::run(suites.into_iter().flatten().collect())
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use kube::Client;
 use kube::core::GroupVersionKind;
-use serde_json::json;
+use serde_json::{Value, json};
 use workload_identity_binding::api::GROUP;
 
-use crate::audit::Audit;
+use crate::audit::{Audit, Detail};
 use crate::control_plane::{ControlPlane, Options};
-use crate::{Write, platform};
+use crate::{Call, Write, platform};
 
 /// Namespace of the operator, as in `config/`.
 pub const OPERATOR_NAMESPACE: &str = "workload-identity-binding-system";
@@ -59,7 +59,22 @@ impl Cluster {
 
     /// A control plane with nothing of ours on it.
     pub async fn start_empty() -> Result<Self> {
-        let audit = Audit::new()?;
+        Self::start_with(Detail::Writes).await
+    }
+
+    /// Starts a control plane with these objects on it, the CRD among them, in place of what `config/` ships: what a
+    /// chart makes for instance. The operator's ServiceAccount has to be the usual one. Every call of the operator is
+    /// logged: see [`Self::calls`].
+    pub async fn start_from(objects: &[Value]) -> Result<Self> {
+        let cluster = Self::start_with(Detail::Calls).await?;
+        cluster.make_namespace(OPERATOR_NAMESPACE).await?;
+        cluster.apply(objects).await?;
+        cluster.crd_is_served().await?;
+        Ok(cluster)
+    }
+
+    async fn start_with(detail: Detail) -> Result<Self> {
+        let audit = Audit::new(detail)?;
         let options = Options {
             api_server_flags: audit.flags(),
             ..Options::default()
@@ -68,12 +83,25 @@ impl Cluster {
         Ok(Self { control_plane, audit })
     }
 
+    /// Applies objects as a platform team does.
+    pub async fn apply(&self, objects: &[Value]) -> Result<()> {
+        for object in objects {
+            let applied = platform::apply(&self.admin(), object).await;
+            applied
+                .with_context(|| format!("cannot apply {} {}", object["kind"], object["metadata"]["name"]))?;
+        }
+        Ok(())
+    }
+
+    /// Makes a namespace, if it is not there.
+    pub async fn make_namespace(&self, name: &str) -> Result<()> {
+        self.apply(&[json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } })])
+            .await
+    }
+
     /// Installs the operator's namespace, ServiceAccount and rights.
     pub async fn install_operator(&self) -> Result<()> {
-        let namespace = json!({
-            "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": OPERATOR_NAMESPACE },
-        });
-        platform::apply(&self.admin(), &namespace).await?;
+        self.make_namespace(OPERATOR_NAMESPACE).await?;
         for file in RBAC {
             platform::apply_file(&self.admin(), file).await?;
         }
@@ -106,6 +134,11 @@ impl Cluster {
     /// Writes of the operator in a namespace, from the API server's audit log.
     pub fn writes(&self, namespace: &str) -> Result<Vec<Write>> {
         self.audit.writes(namespace)
+    }
+
+    /// Every call of the operator so far, reads too. Only in a cluster of [`Self::start_from`].
+    pub fn calls(&self) -> Result<Vec<Call>> {
+        self.audit.calls()
     }
 
     /// A token of the operator's ServiceAccount. An empty audience means the API server.

@@ -11,14 +11,16 @@ pub mod gate;
 mod go;
 mod operator;
 mod platform;
+mod pod;
 pub mod program;
 pub mod sequences;
 pub mod world;
 
-pub use audit::Write;
+pub use audit::{Call, Write};
 pub use cluster::Cluster;
 pub use go::Tool;
 pub use operator::Operator;
+pub use pod::Pod;
 pub use program::Program;
 pub use world::World;
 
