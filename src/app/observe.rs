@@ -127,8 +127,8 @@ impl controller::Observer for MetricsObserver {
         use metrics::Ended;
         let ended = match (ended, reason.map(Reason::disposition)) {
             (controller::Ended::TimedOut, _) => Ended::TimedOut,
-            (_, Some(Disposition::Stalled)) => Ended::Terminal,
-            (_, Some(Disposition::RetrySoon | Disposition::RetrySlowly)) => Ended::Error,
+            (_, Some(Disposition::Stalled | Disposition::RetrySlowly)) => Ended::Terminal,
+            (_, Some(Disposition::RetrySoon)) => Ended::Error,
             (controller::Ended::AwaitsChange, _) => Ended::Success,
             (controller::Ended::ComesBack, _) => Ended::RequeueAfter,
             (controller::Ended::Outdated, _) => Ended::Requeue,

@@ -22,6 +22,7 @@ mod leadership;
 mod lifecycle;
 mod limits;
 mod mappings;
+mod monitoring;
 mod ownership;
 mod process;
 mod removal;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         kubernetes_rights::trials(),
         kubernetes_outages::trials(),
         kubernetes_stale::trials(),
+        monitoring::trials(),
         crash::trials(),
         two_clusters::trials(),
     ];

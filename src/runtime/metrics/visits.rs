@@ -23,12 +23,12 @@ pub enum Ended {
     RequeueAfter,
     /// Another change came in between: the visit is repeated.
     Requeue,
-    /// It failed, and is tried again.
+    /// It failed, and is tried again soon.
     Error,
-    /// It failed, and a person must act.
+    /// It failed over what does not pass by itself: it is looked at again slowly, or when something changes.
     #[strum(serialize = "error")]
     Terminal,
-    /// It failed because it took too long, and is tried again.
+    /// It took too long, and is tried again soon.
     #[strum(serialize = "error")]
     TimedOut,
 }
@@ -117,7 +117,7 @@ impl Visits {
         );
         registry.register(
             "controller_runtime_terminal_reconcile_errors",
-            "Visits that failed where a person must act; they count as errors too",
+            "Visits that failed over what does not pass by itself; they count as errors too",
             self.terminal.clone(),
         );
         registry.register(
