@@ -49,8 +49,8 @@ impl Census {
 fn standing(object: &Guarded) -> Standing {
     match &object.0 {
         Ok(binding) => {
-            let status = binding.status.clone().unwrap_or_default();
-            of_status(&binding.metadata, &status)
+            let unvisited = WorkloadIdentityBindingStatus::default();
+            of_status(&binding.metadata, binding.status.as_ref().unwrap_or(&unvisited))
         }
         // What such an object says of itself cannot be read.
         Err(invalid) => Standing {
