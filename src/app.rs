@@ -116,7 +116,9 @@ impl App {
         info!(%address, "listening");
         let metrics = Metrics::default();
         let readiness = Readiness::default();
-        let observer = Arc::new(MetricsObserver(metrics.clone()));
+        let observer = Arc::new(MetricsObserver::new(metrics.clone()));
+        // Who does not get as far as the election does not lead either.
+        metrics.leads(&args.election.lease_name, false);
 
         let (kubeconfig, context) = (
             args.kubernetes.kubeconfig.as_deref(),
@@ -127,11 +129,13 @@ impl App {
         let cluster = Cluster::find(kubeconfig, context, watch_timeout)
             .await
             .map_err(unusable)?;
-        let (election, leadership) = lead::election(&args, &cluster)?;
+        let (election, leadership) = lead::election(&args, &cluster, &metrics.requests)?;
         if election.is_none() {
             readiness.open(Gate::Lease);
         }
-        let kubernetes = cluster.client(leadership.clone()).map_err(unusable)?;
+        let kubernetes = cluster
+            .client(leadership.clone(), &metrics.requests)
+            .map_err(unusable)?;
         let pace = Arc::new(Pace::new(args.azure.azure_pacing, shutdown.clone()));
         let azure = Arc::new(Arm::new(&azure_settings(&args)?, pace.clone(), observer.clone())?);
 
@@ -146,7 +150,6 @@ impl App {
 
             // Whoever could not work does not lead: the election begins only here.
             readiness.stand_by(true);
-            metrics.leads(&args.election.lease_name, false);
             let gate = readiness.clone();
             let mut campaign = Campaign::start(election, move || gate.open(Gate::Lease));
             tokio::select! {

@@ -14,6 +14,7 @@ use crate::azure::{self, AzureError};
 use crate::cli::RunArgs;
 use crate::runtime::client::Cluster;
 use crate::runtime::leader::{Election, Leadership, Lost, Settings};
+use crate::runtime::metrics::Requests;
 
 /// Where a pod finds its namespace.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
@@ -35,12 +36,16 @@ impl azure::Claim for Claim {
 }
 
 /// This replica's part in the election, if there is one.
-pub fn election(args: &RunArgs, cluster: &Cluster) -> Result<(Option<Election>, Leadership), Failure> {
+pub fn election(
+    args: &RunArgs,
+    cluster: &Cluster,
+    requests: &Requests,
+) -> Result<(Option<Election>, Leadership), Failure> {
     let election = &args.election;
     if !election.leader_elect {
         return Ok((None, Leadership::always()));
     }
-    let client = cluster.lease_client();
+    let client = cluster.lease_client(requests);
     let client = client.map_err(|e| Failure::Kubernetes(e.to_string()))?;
     let settings = Settings {
         namespace: election.lease_namespace.clone().unwrap_or_else(own_namespace),

@@ -42,6 +42,7 @@ impl Arm {
             client: http,
             endpoint: endpoint.clone(),
             pace,
+            observer: observer.clone(),
         };
         let client = Client::builder(login.clone())
             .endpoint(endpoint)

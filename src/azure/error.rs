@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::domain::Fault;
 
 /// A call at Azure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumIter)]
 #[strum(serialize_all = "snake_case")]
 pub enum Operation {
     /// Get an access token from Entra.

@@ -14,14 +14,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::warn;
 
 use self::view::{Freshness, View};
 use super::pace::{Busy, IdentityPace, Pace};
 use super::{AzureError, Identity, ManagedIdentities, Operation};
 use crate::domain::backoff::Jitter;
+use crate::domain::credential::MAX_PER_IDENTITY;
 use crate::domain::plan::{Plan, Step};
 use crate::domain::{Credential, Fault, IdentityId};
 use crate::fairness::{Party, Turns};
+
+/// From so many credentials on, the log names the identity at every list: somebody should make room in time.
+const NEARLY_FULL: usize = MAX_PER_IDENTITY - 2;
 
 /// How a lane treats what it has read and written.
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +123,14 @@ impl Lanes {
             .or_insert_with(|| (now, Arc::new(Lane::new(id, self.common.clone()))));
         *used = now;
         lane.clone()
+    }
+
+    /// How many credentials there are on each identity in use, where that is known.
+    pub fn held(&self) -> Vec<usize> {
+        let idle = self.common.settings.idle;
+        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = lanes.values().filter(|(used, _)| used.elapsed() < idle);
+        used.filter_map(|(_, lane)| lane.view().held()).collect()
     }
 }
 
@@ -237,7 +250,20 @@ impl Lane {
         let answer = self.common.azure.credentials(&self.id).await;
         self.learn(operation, answer.as_ref().err());
         let grace = self.common.settings.grace;
-        self.view().read_credentials(answer, grace, fresh.failure)
+        let answer = self.view().read_credentials(answer, grace, fresh.failure);
+        if let Some(held) = answer
+            .as_ref()
+            .ok()
+            .map(Vec::len)
+            .filter(|held| *held >= NEARLY_FULL)
+        {
+            warn!(
+                identity = self.id.key(),
+                credentials = held,
+                "the identity is nearly full: Azure allows {MAX_PER_IDENTITY} credentials"
+            );
+        }
+        answer
     }
 
     async fn pass(&self, operation: Operation, party: Party<'_>) -> Result<(), AzureError> {

@@ -30,7 +30,7 @@ pub use credentials::{CredentialKind, CredentialSettings};
 pub use error::{AzureError, Operation};
 pub use fence::{Claim, Fenced};
 pub use lane::{Lane, LaneSettings, Lanes, Snapshot};
-pub use pace::{Pace, Pacing};
+pub use pace::{Counter, Pace, Pacing};
 
 use crate::domain::{Credential, IdentityId};
 
@@ -65,6 +65,8 @@ pub trait ManagedIdentities: Send + Sync {
 pub trait Observer: Send + Sync {
     /// A call has ended.
     fn called(&self, operation: Operation, took: Duration, error: Option<&AzureError>);
+    /// Azure has said how many calls of a sort are left in a subscription.
+    fn left(&self, counter: Counter, remaining: u32);
 }
 
 /// How the operator reaches Azure.

@@ -47,7 +47,8 @@ pub struct Busy {
 }
 
 /// The sorts of calls that Resource Manager counts, as its headers name them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Counter {
     /// `GET`.
     Reads,
@@ -58,6 +59,11 @@ pub enum Counter {
 }
 
 impl Counter {
+    /// Name in metrics.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+
     fn counts(self, operation: Operation) -> bool {
         let counter = match operation {
             Operation::PutCredential => Self::Writes,

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
 
+use super::Observer;
 use super::pace::{Counter, Pace};
 
 /// Largest answer that is read. A list of 20 credentials has about 20 KB.
@@ -25,6 +26,8 @@ pub struct Transport {
     pub endpoint: Url,
     /// Told how many calls Azure has left for us.
     pub pace: Arc<Pace>,
+    /// Told the same.
+    pub observer: Arc<dyn Observer>,
 }
 
 impl std::fmt::Debug for Transport {
@@ -88,6 +91,7 @@ impl legacy::HttpClient for Transport {
         if let Some(subscription) = subscription(request.url()) {
             for (counter, left) in left(&headers) {
                 self.pace.left(subscription, counter, left);
+                self.observer.left(counter, left);
             }
         }
         let body = read(answer).await?;

@@ -15,8 +15,9 @@ use tokio_util::sync::CancellationToken;
 use super::authorize::Authorization;
 use super::index::{Guarded, Index};
 use super::memory::Memory;
+use super::observe::Observer;
 use super::slots::Slots;
-use crate::api::{FIELD_MANAGER, Reason, WorkloadIdentityBinding};
+use crate::api::{FIELD_MANAGER, WorkloadIdentityBinding};
 use crate::azure::Lanes;
 use crate::domain::Defaults;
 use crate::domain::backoff::{Intervals, Jitter};
@@ -51,14 +52,6 @@ impl Jitter for ThreadJitter {
         let fraction = (bits >> 11) as f64 / (1_u64 << 53) as f64;
         fraction
     }
-}
-
-/// Told of what the controller does: metrics, and nothing else, hang here.
-pub trait Observer: Send + Sync {
-    /// A visit has ended, with this reason under `Ready`; `None` when it failed before it had one.
-    fn visited(&self, took: Duration, reason: Option<Reason>);
-    /// A credential that we had made was missing or changed, and was put right.
-    fn repaired(&self);
 }
 
 /// What the controller is made of.

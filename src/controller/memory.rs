@@ -30,6 +30,8 @@ struct Entry {
     /// resourceVersion and status of our last write.
     written: Option<(u64, WorkloadIdentityBindingStatus)>,
     failures: u32,
+    /// Seen before it had a status, and not ready since.
+    new: bool,
 }
 
 impl Memory {
@@ -90,6 +92,19 @@ impl Memory {
     /// The visit succeeded, or failed in a way that does not call for growing delays.
     pub fn settled(&self, uid: &str) {
         self.with(uid.to_owned(), |entry| entry.failures = 0);
+    }
+
+    /// The binding has no status yet.
+    pub fn is_new(&self, uid: &str) {
+        self.with(uid.to_owned(), |entry| entry.new = true);
+    }
+
+    /// Whether a binding that is ready now was seen new, and is ready for the first time.
+    pub fn ready_at_last(&self, uid: &str) -> bool {
+        let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        memory
+            .get_mut(uid)
+            .is_some_and(|entry| std::mem::take(&mut entry.new))
     }
 
     /// Remembers a write on a ServiceAccount.

@@ -6,6 +6,7 @@
 
 mod annotate;
 mod authorize;
+mod census;
 mod cleanup;
 mod confirm;
 mod context;
@@ -16,6 +17,7 @@ mod flow;
 pub mod fuzzing;
 mod index;
 mod memory;
+mod observe;
 mod reconcile;
 mod revoke;
 mod service_account;
@@ -28,5 +30,7 @@ mod visit;
 mod watches;
 
 pub use authorize::Authorization;
-pub use context::{Clock, Observer, Parts, SystemClock, ThreadJitter};
+pub use census::{Census, Standing};
+pub use context::{Clock, Parts, SystemClock, ThreadJitter};
+pub use observe::{Ended, Observer, Stage};
 pub use triggers::run;

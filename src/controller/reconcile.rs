@@ -13,6 +13,7 @@ use tracing::{debug, info, warn};
 use super::context::{Context, id};
 use super::error::{DEADLINE, Error};
 use super::index::Guarded;
+use super::observe::{Ended, Progress, Stage};
 use super::visit::Visit;
 use super::{cleanup, events, flow, status, undecodable};
 use crate::api::{Disposition, FINALIZER, Reason, WorkloadIdentityBinding};
@@ -28,6 +29,9 @@ const OUTDATED: Duration = Duration::from_millis(200);
 
 /// Visits one binding.
 pub(super) async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Error> {
+    let observer = &*context.parts.observer;
+    observer.added();
+    let (queued, progress) = (Instant::now(), Progress::new(observer, Stage::Queued));
     // Until all ServiceAccounts are known, one that is there would look missing.
     let _ = context.synced.clone().wait_for(|synced| *synced).await;
     let namespace = object.meta().namespace.clone().unwrap_or_default();
@@ -45,7 +49,8 @@ pub(super) async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Re
     let Some(object) = context.bindings.get(&ObjectRef::from_obj(&*object)) else {
         return Ok(Action::await_change());
     };
-    let visit = Visit::new(&context, namespace.clone(), turn);
+    observer.began(queued.elapsed());
+    let visit = Visit::new(&context, namespace.clone(), turn, progress);
     // On the heap: thousands may be waiting for their turn, and need little until it comes.
     Box::pin(visited(&object, &visit)).await
 }
@@ -62,7 +67,13 @@ async fn visited(object: &Guarded, context: &Visit<'_>) -> Result<Action, Error>
     if reason == Some(Reason::KubernetesUnavailable) {
         context.memory.trouble();
     }
-    context.parts.observer.visited(started.elapsed(), reason);
+    let ended = match &result {
+        Ok((action, _)) if *action == Action::await_change() => Ended::AwaitsChange,
+        Err(Error::Outdated) => Ended::Outdated,
+        Err(Error::Deadline) => Ended::TimedOut,
+        Ok(_) | Err(_) => Ended::ComesBack,
+    };
+    context.parts.observer.visited(started.elapsed(), reason, ended);
     result.map(|(action, _)| action)
 }
 
@@ -74,10 +85,13 @@ async fn visit(object: &Guarded, context: &Visit<'_>) -> Result<Visited, Error> 
         Err(invalid) => {
             return undecodable::report(context, invalid)
                 .await
-                .map(|action| (action, None));
+                .map(|action| (action, Some(Reason::InvalidSpec)));
         }
     };
     context.memory.refresh(&mut binding);
+    if binding.status.as_ref().is_none_or(|s| s.conditions.is_empty()) {
+        context.memory.is_new(&binding.uid().unwrap_or_default());
+    }
     let api = context.api(&binding.namespace().unwrap_or_default());
     let mut reason = None;
     let seen = &mut reason;
@@ -148,6 +162,17 @@ async fn settle(
         status::write(context, binding, &outcome).await?;
         if conditions::ready_reason(&before) != Some(ready.reason.as_str()) {
             announce(context, binding, ready.reason, &ready.message).await;
+        }
+        if ready.holds == Some(true)
+            && context.memory.ready_at_last(&uid)
+            && let Some(created) = &binding.metadata.creation_timestamp
+        {
+            let time = context.parts.clock.now().duration_since(created.0);
+            // The API server's clock may be ahead of ours.
+            context
+                .parts
+                .observer
+                .ready_after(time.try_into().unwrap_or_default());
         }
     }
 

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
 use super::authorize::Authorization;
+use super::census::Census;
 use super::context::{Context, Parts};
 use super::index::Guarded;
 use super::slots::Slots;
@@ -112,8 +113,11 @@ pub async fn run(parts: Parts, shutdown: CancellationToken, synced: impl FnOnce(
     let (bump, everything) = watch::channel(());
     let watching_grants = watch_grants(client, watching, authorization, bump.clone());
     let watching_issuer = watch_issuer(issuer, bump);
+    context.parts.observer.limited(context.parts.concurrency);
+    let (observer, census) = (context.parts.observer.clone(), Census::of(&context));
     let ready = announce(bindings.clone(), accounts, move || {
         know.send_replace(true);
+        observer.listed(census);
         synced();
     });
 

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::context::Context;
+use super::observe::{Progress, Stage};
 use crate::azure::{AzureError, Snapshot};
 use crate::domain::plan::Plan;
 use crate::domain::{Credential, IdentityId};
@@ -15,6 +16,7 @@ pub(super) struct Visit<'a> {
     context: &'a Context,
     namespace: String,
     turn: Mutex<Option<Turn>>,
+    progress: Mutex<Progress<'a>>,
 }
 
 impl Deref for Visit<'_> {
@@ -27,11 +29,13 @@ impl Deref for Visit<'_> {
 
 impl<'a> Visit<'a> {
     /// Begins a visit whose turn it is.
-    pub fn new(context: &'a Context, namespace: String, turn: Turn) -> Self {
+    pub fn new(context: &'a Context, namespace: String, turn: Turn, mut progress: Progress<'a>) -> Self {
+        progress.to(Stage::Working);
         Self {
             context,
             namespace,
             turn: Mutex::new(Some(turn)),
+            progress: Mutex::new(progress),
         }
     }
 
@@ -62,11 +66,21 @@ impl<'a> Visit<'a> {
 
     /// Waits for Azure without holding a turn: visits that need only Kubernetes go on meanwhile.
     async fn aside<T>(&self, waiting: impl Future<Output = T>) -> T {
+        self.now(Stage::Azure);
         drop(self.swap(None));
         let result = waiting.await;
+        self.now(Stage::Queued);
         let again = self.context.turns.take(self.party(Urgency::Begun)).await;
         drop(self.swap(Some(again)));
+        self.now(Stage::Working);
         result
+    }
+
+    fn now(&self, stage: Stage) {
+        self.progress
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .to(stage);
     }
 
     fn swap(&self, turn: Option<Turn>) -> Option<Turn> {

@@ -80,12 +80,14 @@ fn condition(
     }
 }
 
+/// The condition of this type.
+pub fn find(status: &WorkloadIdentityBindingStatus, kind: ConditionType) -> Option<&Condition> {
+    status.conditions.iter().find(|c| c.type_ == kind.as_str())
+}
+
 /// Whether a condition of this type is `True`.
 pub fn is_true(status: &WorkloadIdentityBindingStatus, kind: ConditionType) -> bool {
-    status
-        .conditions
-        .iter()
-        .any(|c| c.type_ == kind.as_str() && c.status == "True")
+    find(status, kind).is_some_and(|c| c.status == "True")
 }
 
 /// Whether the status says that this generation is ready.
@@ -95,20 +97,13 @@ pub fn is_ready(status: &WorkloadIdentityBindingStatus, generation: Option<i64>)
 
 /// Whether the last word on this generation was that it is ready, or that nobody knows any more.
 pub fn is_not_known_bad(status: &WorkloadIdentityBindingStatus, generation: Option<i64>) -> bool {
-    let ready = status
-        .conditions
-        .iter()
-        .find(|c| c.type_ == ConditionType::Ready.as_str());
+    let ready = find(status, ConditionType::Ready);
     status.observed_generation == generation && ready.is_some_and(|c| c.status != "False")
 }
 
 /// The reason under `Ready`, as text: what the last visit said.
 pub fn ready_reason(status: &WorkloadIdentityBindingStatus) -> Option<&str> {
-    let ready = status
-        .conditions
-        .iter()
-        .find(|c| c.type_ == ConditionType::Ready.as_str())?;
-    Some(&ready.reason)
+    find(status, ConditionType::Ready).map(|ready| ready.reason.as_str())
 }
 
 /// An outcome in which one thing is wrong with the object as a whole.

@@ -10,6 +10,7 @@ use tower::timeout::TimeoutLayer;
 
 use super::leader::Leadership;
 use super::leader::fence::FenceLayer;
+use super::metrics::{RequestLayer, Requests};
 use super::pace::PaceLayer;
 
 /// Time until the head of an answer is there, retries included.
@@ -96,10 +97,11 @@ impl Cluster {
     ///
     /// # Errors
     /// When the configuration cannot be used.
-    pub fn client(&self, leadership: Leadership) -> Result<Client, Error> {
+    pub fn client(&self, leadership: Leadership, requests: &Requests) -> Result<Client, Error> {
         let builder = ClientBuilder::try_from(self.0.clone()).map_err(|e| Error::Build(Box::new(e)))?;
         Ok(builder
             .with_layer(&TimeoutLayer::new(DEADLINE))
+            .with_layer(&self.counting(requests))
             .with_layer(&PaceLayer::default())
             .with_layer(&FenceLayer(leadership))
             .build())
@@ -110,10 +112,20 @@ impl Cluster {
     ///
     /// # Errors
     /// When the configuration cannot be used.
-    pub fn lease_client(&self) -> Result<Client, Error> {
+    pub fn lease_client(&self, requests: &Requests) -> Result<Client, Error> {
         let mut config = self.0.clone();
         config.default_retry = false;
         let builder = ClientBuilder::try_from(config).map_err(|e| Error::Build(Box::new(e)))?;
-        Ok(builder.with_layer(&TimeoutLayer::new(DEADLINE)).build())
+        Ok(builder
+            .with_layer(&TimeoutLayer::new(DEADLINE))
+            .with_layer(&self.counting(requests))
+            .build())
+    }
+
+    /// Behind the fence: what it stops is no call.
+    fn counting(&self, requests: &Requests) -> RequestLayer {
+        let url = &self.0.cluster_url;
+        let host = url.authority().map(ToString::to_string);
+        RequestLayer::new(requests.clone(), host.unwrap_or_default())
     }
 }

@@ -7,6 +7,7 @@ mod generated;
 mod gitops;
 mod imports;
 mod manifests;
+mod monitoring;
 
 use std::fs;
 use std::path::{Path, PathBuf};

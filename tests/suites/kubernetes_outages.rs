@@ -19,6 +19,7 @@ use wib_harness::world::bindings::is_ready;
 use wib_harness::{Cluster, World};
 use workload_identity_binding::runtime::client;
 use workload_identity_binding::runtime::leader::Leadership;
+use workload_identity_binding::runtime::metrics::Metrics;
 
 use crate::runner::{figure, trials};
 
@@ -240,7 +241,7 @@ async fn an_answer_that_never_ends_is_given_up() -> Result<()> {
     });
     std::fs::write(&path, config.to_string())?;
     let cluster = client::Cluster::find(Some(&path), None, Duration::from_secs(1)).await?;
-    let kubernetes = cluster.client(Leadership::always())?;
+    let kubernetes = cluster.client(Leadership::always(), &Metrics::default().requests)?;
     let started = Instant::now();
     let answer = tokio::time::timeout(Duration::from_secs(30), kubernetes.apiserver_version()).await;
     let error = answer

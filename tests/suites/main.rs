@@ -25,6 +25,7 @@ mod leadership;
 mod lifecycle;
 mod limits;
 mod mappings;
+mod monitoring;
 mod ownership;
 mod process;
 mod removal;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         kubernetes_rights::trials(),
         kubernetes_outages::trials(),
         kubernetes_stale::trials(),
+        monitoring::trials(),
         crash::trials(),
         two_clusters::trials(),
         webhook::trials(),

@@ -10,7 +10,7 @@ use reqwest::header::{HeaderMap, HeaderValue};
 
 use super::*;
 use crate::azure::transport::refusal;
-use crate::azure::{Cloud, CredentialSettings, Endpoints};
+use crate::azure::{Cloud, Counter, CredentialSettings, Endpoints};
 
 /// Answers the first call with these bytes, and later ones with an empty list.
 #[derive(Debug)]
@@ -56,6 +56,7 @@ struct Nobody;
 
 impl Observer for Nobody {
     fn called(&self, _: Operation, _: Duration, _: Option<&AzureError>) {}
+    fn left(&self, _: Counter, _: u32) {}
 }
 
 fn arm(body: &[u8]) -> Option<Arm> {

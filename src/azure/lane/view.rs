@@ -27,6 +27,8 @@ const DELETES_KEPT: Duration = Duration::from_hours(1);
 pub struct View {
     identity: Answer<Identity>,
     credentials: Answer<Vec<Credential>>,
+    /// How many there were when that was last known.
+    held: Option<usize>,
     /// Our own writes, for as long as a list may not show them.
     recent: Vec<(Instant, Step)>,
     /// Names of our deletes that are done as soon as no list shows them: Azure has confirmed them, or
@@ -43,6 +45,11 @@ impl View {
     /// Its credentials, if they were read recently enough.
     pub fn credentials(&self, fresh: Freshness) -> Option<Result<Vec<Credential>, AzureError>> {
         known(self.credentials.as_ref(), fresh)
+    }
+
+    /// How many credentials there are, as far as is known.
+    pub fn held(&self) -> Option<usize> {
+        self.held
     }
 
     /// The time since the older of the two was read.
@@ -87,6 +94,7 @@ impl View {
                 for (_, step) in &self.recent {
                     plan::apply(found, step);
                 }
+                self.held = Some(found.len());
             }
             Err(error) => self.note(error),
         }
@@ -131,6 +139,7 @@ impl View {
         match result {
             Ok(()) => {
                 plan::apply(held, step);
+                self.held = Some(held.len());
                 self.recent.retain(|(at, _)| at.elapsed() < grace);
                 self.recent.push((Instant::now(), step.clone()));
                 if let Step::Delete(name) = step {
@@ -152,6 +161,7 @@ impl View {
     fn note(&mut self, error: &AzureError) {
         if matches!(error.fault, Fault::IdentityGone | Fault::ResourceGroupGone) {
             self.recent.clear();
+            self.held = None;
         }
     }
 }
