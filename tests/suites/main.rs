@@ -7,6 +7,7 @@ mod authorization;
 mod azure_drift;
 mod azure_faults;
 mod crash;
+mod documents;
 mod gate;
 mod generated;
 mod hostile;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         kubernetes_outages::trials(),
         kubernetes_stale::trials(),
         crash::trials(),
+        documents::trials(),
         two_clusters::trials(),
     ];
     runner::run(suites.into_iter().flatten().collect())
