@@ -2,6 +2,7 @@
 //! server, by server-side apply, as a dry run with strict validation of fields.
 
 mod collect;
+mod policy;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,11 +17,13 @@ use wib_harness::{Cluster, World};
 
 use crate::runner::{self, trials};
 use collect::{Object, Text};
+use policy::the_policy_of_the_security_page_lets_the_operator_work_and_no_more;
 
 trials![
     alone every_object_in_the_documents_is_accepted,
     shared what_is_wrong_in_a_document_is_named_with_its_line,
     alone a_document_that_hides_its_objects_is_refused,
+    alone the_policy_of_the_security_page_lets_the_operator_work_and_no_more,
 ];
 
 /// Kinds that the API server of the tests does not serve: they only have to parse. Each with the reason.
@@ -81,8 +84,8 @@ fn is_served(object: &Object) -> bool {
 
 /// Makes the namespaces that objects name: a dry run does not make them for one another.
 async fn make_namespaces(client: &Client, objects: &[Object]) -> Result<()> {
-    let named = objects.iter().filter(|object| is_served(object));
-    let names: BTreeSet<&str> = named
+    let served = objects.iter().filter(|object| is_served(object));
+    let names: BTreeSet<&str> = served
         .filter_map(|object| object.value["metadata"]["namespace"].as_str())
         .collect();
     for name in names {
@@ -94,8 +97,8 @@ async fn make_namespaces(client: &Client, objects: &[Object]) -> Result<()> {
     Ok(())
 }
 
-/// The API server's word on an object, without a trace.
-async fn dry_run(client: &Client, object: &Value) -> Result<()> {
+/// Applies an object, with strict validation of its fields. A dry run leaves no trace.
+async fn apply(client: &Client, object: &Value, dry_run: bool) -> Result<()> {
     let types: TypeMeta = serde_json::from_value(object.clone())?;
     let kind = GroupVersionKind::try_from(&types)?;
     let (resource, capabilities) = discovery::pinned_kind(client, &kind).await.with_context(|| {
@@ -125,12 +128,15 @@ async fn dry_run(client: &Client, object: &Value) -> Result<()> {
     };
     let request = if capabilities.supports_operation(verbs::PATCH) {
         let name = object["metadata"]["name"].as_str().context("it has no name")?;
-        let params = PatchParams::apply("reader").force().dry_run().validation_strict();
+        let params = PatchParams {
+            dry_run,
+            ..PatchParams::apply("reader").force().validation_strict()
+        };
         Request::new(path).patch(name, &params, &Patch::Apply(object))?
     } else {
         // A question such as a SubjectAccessReview can only be created.
         let params = PostParams {
-            dry_run: true,
+            dry_run,
             ..PostParams::default()
         };
         let mut request = Request::new(path).create(&params, serde_json::to_vec(object)?)?;
@@ -149,7 +155,7 @@ async fn complaints(client: &Client, objects: &[Object]) -> Result<Vec<String>> 
     make_namespaces(client, objects).await?;
     let mut complaints = Vec::new();
     for object in objects.iter().filter(|object| is_served(object)) {
-        if let Err(error) = dry_run(client, &object.value).await {
+        if let Err(error) = apply(client, &object.value, true).await {
             complaints.push(format!("{}: {error:#}", object.place));
         }
     }

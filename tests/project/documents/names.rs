@@ -10,14 +10,10 @@ use super::{document, pages};
 use crate::{files, read, root};
 
 /// Flags of other programs that pages name by themselves, without a command around them.
-const FLAGS_OF_OTHERS: [(&str, &str); 7] = [
-    ("--as", "kubectl"),
-    ("--enable-oidc-issuer", "az"),
+const FLAGS_OF_OTHERS: [(&str, &str); 3] = [
     ("--issuer-ambient-credentials", "cert-manager"),
-    ("--no-default-features", "cargo"),
     ("--service-account-issuer", "kube-apiserver"),
-    ("--service-account-jwks-uri", "kube-apiserver"),
-    ("--set", "helm"),
+    ("--validate", "kubectl"),
 ];
 
 /// The flags of `wib` and of all its commands.

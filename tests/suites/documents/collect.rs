@@ -84,6 +84,11 @@ impl Text {
         }
     }
 
+    /// Whether this is the file at that path.
+    pub fn is(&self, path: &str) -> bool {
+        self.path == path
+    }
+
     /// The objects in this text, and how many pieces of YAML in it are no objects.
     pub fn objects(&self) -> Result<(Vec<Object>, usize)> {
         let Self { path, text } = self;
