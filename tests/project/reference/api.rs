@@ -36,9 +36,9 @@ fn the_page_of_the_api_says_what_the_definition_says() -> Result<()> {
         parts.push((part, text));
     }
     parts.push(("columns", columns(&crd)?));
-    parts.push(("conditions", conditions()));
-    parts.push(("reasons", reasons()));
-    parts.push(("marks", marks()));
+    parts.push(("conditions", conditions()?));
+    parts.push(("reasons", reasons()?));
+    parts.push(("marks", marks()?));
     check(PAGE, &parts)
 }
 
@@ -176,20 +176,20 @@ fn columns(crd: &CustomResourceDefinition) -> Result<String> {
     Ok(text)
 }
 
-fn conditions() -> String {
+fn conditions() -> Result<String> {
     let mut text = "| type | present |\n|---|---|\n".to_owned();
     for kind in ConditionType::iter() {
         let present = match kind {
             ConditionType::Reconciling | ConditionType::Stalled => "only while true",
             _ => "always, from the first visit on",
         };
-        text += &format!("| `{}` | {present} |\n", kind.as_str());
+        writeln!(text, "| `{}` | {present} |", kind.as_str())?;
     }
-    text
+    Ok(text)
 }
 
-fn reasons() -> String {
-    let mut text = String::new();
+fn reasons() -> Result<String> {
+    let mut text = "| | reasons |\n|---|---|\n".to_owned();
     let groups = [
         (Disposition::Done, "In order"),
         (Disposition::Working, "Under way"),
@@ -197,20 +197,19 @@ fn reasons() -> String {
         (Disposition::RetrySlowly, "Retried slowly"),
         (Disposition::Stalled, "Stalled"),
     ];
-    text += "| | reasons |\n|---|---|\n";
     for (disposition, name) in groups {
         let links: Vec<String> = Reason::iter()
             .filter(|reason| reason.disposition() == disposition)
             .map(Reason::as_str)
             .map(|name| format!("[`{name}`](conditions.md#{})", name.to_lowercase()))
             .collect();
-        text += &format!("| {name} | {} |\n", links.join(", "));
+        writeln!(text, "| {name} | {} |", links.join(", "))?;
     }
-    text
+    Ok(text)
 }
 
 /// Names under which the operator and others find one another.
-fn marks() -> String {
+fn marks() -> Result<String> {
     let on_accounts = [
         (annotations::CLIENT_ID, "client id of the identity"),
         (annotations::TENANT_ID, "tenant of the identity"),
@@ -258,7 +257,7 @@ fn marks() -> String {
     ]);
     let mut text = "| name | what it is | meaning |\n|---|---|---|\n".to_owned();
     for (name, what, meaning) in rows {
-        text += &format!("| `{name}` | {what} | {meaning} |\n");
+        writeln!(text, "| `{name}` | {what} | {meaning} |")?;
     }
-    text
+    Ok(text)
 }

@@ -64,7 +64,7 @@ fn row(argument: &Arg) -> Result<String> {
     }
     for value in argument.get_possible_values() {
         if let Some(help) = value.get_help() {
-            meaning += &format!("<br>`{}`: {help}.", value.get_name());
+            write!(meaning, "<br>`{}`: {help}.", value.get_name())?;
         }
     }
     Ok(format!(

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use azure_emulator::Operation;
+use azure_emulator::{Identity, Operation};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams, PostParams};
+use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 use wib_harness::{Cluster, World};
 
@@ -37,17 +38,8 @@ async fn refusal(client: &Client, namespace: &str, patch: Value) -> Option<Strin
     answer.err().map(|error| error.to_string())
 }
 
-pub async fn the_policy_of_the_security_page_lets_the_operator_work_and_no_more() -> Result<()> {
-    let world = World::new(Arc::new(Cluster::start().await?)).await?;
-    let identity = world.workload("web").await?;
-    let annotations =
-        json!({ "metadata": { "annotations": { "team": "shop" }, "labels": { "team": "shop" } } });
-    let patch = Patch::Merge(&annotations);
-    world
-        .service_accounts()
-        .patch("web", &PatchParams::default(), &patch)
-        .await?;
-
+/// Puts the policy of the page into force.
+async fn enforce(world: &World, thief: &Client) -> Result<()> {
     let objects = objects_of("admissionregistration.k8s.io/")?;
     ensure!(
         objects.len() == 2,
@@ -57,74 +49,77 @@ pub async fn the_policy_of_the_security_page_lets_the_operator_work_and_no_more(
     for object in &objects {
         super::apply(&world.admin(), &object.value, false).await?;
     }
-    let token = world.cluster.operator_token("").await?;
-    let thief = world.cluster.control_plane.client_for_token(&token).await?;
-    let namespace = &world.namespace;
-
-    // The API server hears of a policy after a moment. A change that changes nothing would be let through.
-    let mut told = None;
+    // The API server hears of it after a moment. A change that changes nothing would be let through.
     for n in 0..200 {
         let label = json!({ "metadata": { "labels": { "by": format!("thief-{n}") } } });
-        told = refusal(&thief, namespace, label).await;
-        if told.is_some() {
-            break;
+        if let Some(told) = refusal(thief, &world.namespace, label).await {
+            ensure!(told.contains(NOTHING_BUT_ANNOTATIONS), "{told}");
+            return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let Some(told) = told else {
-        bail!("the policy is not in force after 10 s");
-    };
-    ensure!(told.contains("may write annotations only"), "{told}");
+    bail!("the policy is not in force after 10 s")
+}
+
+const NOTHING_BUT_ANNOTATIONS: &str = "may write annotations only";
+const ITS_OWN_ONLY: &str = "its own annotations only";
+const HOLDS_NOTHING: &str = "hold nothing else";
+
+/// What a thief would like to do.
+async fn attempts(world: &World, thief: &Client) -> Result<()> {
+    let metadata = |metadata: Value| json!({ "metadata": metadata });
+    let owner = json!({ "apiVersion": "v1", "kind": "Pod", "name": "a", "uid": "a" });
     for (patch, expected) in [
         (
-            json!({ "metadata": { "annotations": { "iam.example/role": "admin" } } }),
-            "its own annotations only",
+            metadata(json!({ "annotations": { "iam.example/role": "admin" } })),
+            ITS_OWN_ONLY,
+        ),
+        (metadata(json!({ "annotations": { "team": null } })), ITS_OWN_ONLY),
+        (
+            metadata(json!({ "annotations": { "team": "other" } })),
+            ITS_OWN_ONLY,
         ),
         (
-            json!({ "metadata": { "annotations": { "team": null } } }),
-            "its own annotations only",
+            metadata(json!({ "finalizers": ["thief.example/held"] })),
+            HOLDS_NOTHING,
         ),
-        (
-            json!({ "metadata": { "annotations": { "team": "other" } } }),
-            "its own annotations only",
-        ),
+        (metadata(json!({ "ownerReferences": [owner] })), HOLDS_NOTHING),
         (
             json!({ "imagePullSecrets": [{ "name": "thief" }] }),
-            "may write annotations only",
+            NOTHING_BUT_ANNOTATIONS,
         ),
         (
             json!({ "secrets": [{ "name": "thief" }] }),
-            "may write annotations only",
-        ),
-        (
-            json!({ "metadata": { "finalizers": ["thief.example/held"] } }),
-            "hold nothing else",
-        ),
-        (
-            json!({ "metadata": { "ownerReferences": [{ "apiVersion": "v1", "kind": "Pod", "name": "a", "uid": "a" }] } }),
-            "hold nothing else",
+            NOTHING_BUT_ANNOTATIONS,
         ),
         (
             json!({ "automountServiceAccountToken": true }),
-            "may write annotations only",
+            NOTHING_BUT_ANNOTATIONS,
         ),
     ] {
-        let told = refusal(&thief, namespace, patch.clone()).await;
+        let told = refusal(thief, &world.namespace, patch.clone()).await;
         let told = told.with_context(|| format!("{patch} is let through"))?;
         ensure!(told.contains(expected), "{patch}: {told}");
     }
-    let labelled = json!({ "metadata": { "name": "thief", "labels": { "a": "b" } } });
-    let accounts: Api<ServiceAccount> = Api::namespaced(thief, namespace);
+    let labelled = metadata(json!({ "name": "thief", "labels": { "a": "b" } }));
+    let accounts: Api<ServiceAccount> = Api::namespaced(thief.clone(), &world.namespace);
     let made = accounts
         .create(&PostParams::default(), &serde_json::from_value(labelled)?)
         .await;
-    ensure!(made.is_err(), "a ServiceAccount with labels is made");
+    let told = made
+        .err()
+        .context("a ServiceAccount with labels is made")?
+        .to_string();
+    ensure!(told.contains(NOTHING_BUT_ANNOTATIONS), "{told}");
+    Ok(())
+}
 
-    // Annotated, made, let go with `Retain`, and taken back: all of the operator's own writes.
+/// Annotated, made, let go with `Retain`, and taken back: all of the operator's own writes.
+async fn work(world: &World, identity: &Identity) -> Result<()> {
     let made = world.identity("made");
     world.grant("made", &made).await?;
     let operator = world.operator().await?;
-    world.bind("web", "web", &identity).await?;
+    world.bind("web", "web", identity).await?;
     let spec = json!({
         "identity": { "resourceId": made.resource_id },
         "serviceAccount": { "name": "made", "create": true, "tokenExpirationSeconds": 7200 },
@@ -135,14 +130,27 @@ pub async fn the_policy_of_the_security_page_lets_the_operator_work_and_no_more(
         world.ready(name).await?;
         world.delete(name).await?;
     }
-    ensure!(
-        world
-            .annotation("web", "azure.workload.identity/client-id")
-            .await?
-            .is_none()
-    );
-    ensure!(world.annotation("web", "team").await?.as_deref() == Some("shop"));
+    let client_id = world
+        .annotation("web", "azure.workload.identity/client-id")
+        .await?;
+    assert_eq!(client_id, None);
+    assert_eq!(world.annotation("web", "team").await?.as_deref(), Some("shop"));
+    assert_eq!(world.azure.count(Operation::DeleteCredential), 1);
     world.assert_accepted("made", &made.client_id).await?;
-    ensure!(world.azure.count(Operation::DeleteCredential) == 1);
     Ok(operator.stop().await?)
+}
+
+pub async fn the_policy_of_the_security_page_lets_the_operator_work_and_no_more() -> Result<()> {
+    let world = World::new(Arc::new(Cluster::start().await?)).await?;
+    let identity = world.workload("web").await?;
+    let owned = json!({ "metadata": { "annotations": { "team": "shop" }, "labels": { "team": "shop" } } });
+    world
+        .service_accounts()
+        .patch("web", &PatchParams::default(), &Patch::Merge(owned))
+        .await?;
+    let token = world.cluster.operator_token("").await?;
+    let thief = world.cluster.control_plane.client_for_token(&token).await?;
+    enforce(&world, &thief).await?;
+    attempts(&world, &thief).await?;
+    work(&world, &identity).await
 }
