@@ -70,14 +70,16 @@ pub struct WorkloadIdentityBindingSpec {
     pub identity: IdentityReference,
     /// The ServiceAccount, in the namespace of this object.
     pub service_account: ServiceAccountReference,
-    /// What to do with an equal credential that somebody else made.
+    /// What to do with an equal credential that somebody else made. `IfEqual`: use it as it is; it
+    /// is never changed and never deleted. `Never`: report `AdoptionRefused` until it is gone.
     #[serde(default)]
     pub adoption: Adoption,
-    /// What happens to the credential when this object is deleted. Defaults to the operator's
-    /// setting, which is `Delete` unless changed.
+    /// What happens to the credential when this object is deleted; by default what the operator's
+    /// `--deletion-policy` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
-    /// While true nothing is written to Azure or to the ServiceAccount; drift is still reported.
+    /// While true nothing is written to Azure or to the ServiceAccount; drift is still reported. A
+    /// withdrawn grant and a deletion are acted on all the same.
     #[serde(default)]
     pub suspend: bool,
 }
@@ -97,7 +99,7 @@ pub struct IdentityReference {
     #[x_kube(validation = Rule::new("self.matches('^[!-~]*$') && self.matches('^/(?i:subscriptions)/[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}/(?i:resourceGroups)/[-a-zA-Z0-9_.()]{0,89}[-a-zA-Z0-9_()]/(?i:providers)/(?i:Microsoft[.]ManagedIdentity)/(?i:userAssignedIdentities)/[a-zA-Z0-9][-a-zA-Z0-9_]{2,127}$')")
         .message("must be /subscriptions/<guid>/resourceGroups/<group>/providers/Microsoft.ManagedIdentity/userAssignedIdentities/<name>"))]
     pub resource_id: Option<String>,
-    /// Name of the identity: 3 to 128 letters, digits, hyphens and underscores.
+    /// Name of the identity: letters, digits, hyphens and underscores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 3, max = 128),
@@ -133,15 +135,15 @@ pub struct ServiceAccountReference {
     )]
     pub name: String,
     /// Create the ServiceAccount when it is missing. One that was created so is owned by this
-    /// object and goes with it.
+    /// object and goes with it, unless the credential stays.
     #[serde(default)]
     pub create: bool,
-    /// Write client id and tenant id on the ServiceAccount. Set to false to federate only, for a
-    /// second identity on the same ServiceAccount.
+    /// Write client id and tenant id on the ServiceAccount. False makes the trust only, for a second
+    /// identity on the same ServiceAccount.
     #[serde(default = "yes")]
     pub annotate: bool,
-    /// Lifetime in seconds of the tokens that the pod webhook projects, 3600 to 86400, written as
-    /// `azure.workload.identity/service-account-token-expiration`.
+    /// Lifetime in seconds of the tokens that the pod webhook projects, written as the annotation
+    /// `azure.workload.identity/service-account-token-expiration`. Unset, the webhook takes 3600.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 3600, max = 86400))]
     pub token_expiration_seconds: Option<i64>,
@@ -161,7 +163,10 @@ pub enum Adoption {
     Never,
 }
 
-/// What happens to the credential when the binding is deleted.
+/// What happens to the credential when the binding is deleted; by default what the operator's
+/// `--deletion-policy` says. `Delete`: the credential that the operator made is deleted and the
+/// annotations are taken back. `Retain`: both stay, and the workload keeps its access.
+// The definition shows this text and not the field's: of an optional enum kube keeps that of the type.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum DeletionPolicy {
     /// Delete the credential that the operator created and take the annotations back.

@@ -39,7 +39,7 @@ pub struct WorkloadIdentityBindingStatus {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct IdentityStatus {
-    /// ARM id.
+    /// ARM id, as the spec gives or completes it.
     #[serde(default)]
     pub resource_id: String,
     /// Client id (application id) that workloads log in with.
@@ -57,7 +57,7 @@ pub struct IdentityStatus {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct CredentialStatus {
-    /// Name on the identity.
+    /// Name on the identity: prefix, namespace, ServiceAccount, and a hash over the other three.
     #[serde(default)]
     pub name: String,
     /// Issuer, byte for byte as in the tokens of this cluster.
@@ -66,10 +66,11 @@ pub struct CredentialStatus {
     /// Subject, `system:serviceaccount:<namespace>:<name>`.
     #[serde(default)]
     pub subject: String,
-    /// The one audience.
+    /// Audience, the operator's `--audience`.
     #[serde(default)]
     pub audience: String,
-    /// Who made it.
+    /// Who made it, and so who may delete it. `Created`: this operator, which repairs it and deletes
+    /// it with the binding. `Adopted`: somebody else; it is never changed and never deleted.
     #[serde(default)]
     pub origin: CredentialOrigin,
 }
@@ -94,7 +95,7 @@ pub struct ServiceAccountStatus {
     /// The uid that was annotated: one recreated under the same name is told apart by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
-    /// Who made it.
+    /// Who made it. `Existing`: it was there. `Created`: the operator, by `create: true`.
     #[serde(default)]
     pub origin: ServiceAccountOrigin,
 }

@@ -8,6 +8,7 @@ mod gitops;
 mod imports;
 mod manifests;
 mod monitoring;
+mod reference;
 
 use std::fs;
 use std::path::{Path, PathBuf};

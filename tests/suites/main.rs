@@ -8,6 +8,7 @@ mod azure_drift;
 mod azure_faults;
 mod chart;
 mod crash;
+mod documents;
 mod gate;
 mod generated;
 mod gitops;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         kubernetes_stale::trials(),
         monitoring::trials(),
         crash::trials(),
+        documents::trials(),
         two_clusters::trials(),
         webhook::trials(),
         kustomize::trials(),

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod control_plane;
 pub mod gate;
 mod go;
+pub mod markdown;
 mod operator;
 mod platform;
 mod pod;
