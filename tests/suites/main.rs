@@ -24,6 +24,7 @@ mod limits;
 mod mappings;
 mod ownership;
 mod process;
+mod release;
 mod removal;
 mod runner;
 mod secrets;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         limits::trials(),
         late_writes::trials(),
         process::trials(),
+        release::trials(),
         removal::trials(),
         secrets::trials(),
         gate::trials(),
