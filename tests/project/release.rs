@@ -52,7 +52,10 @@ fn every_job_has_its_own_rights_and_an_end() -> Result<()> {
             );
         }
         // It would run what strangers propose with the rights of the repository.
-        ensure!(!read(&path)?.contains("pull_request_target"), "{path}");
+        ensure!(
+            !read(&path)?.contains("pull_request_target"),
+            "{path} runs on pull_request_target"
+        );
     }
     for (place, job) in jobs()? {
         ensure!(job["permissions"].is_mapping(), "{place} lacks permissions");
@@ -154,7 +157,10 @@ fn workflows_compile_with_the_compiler_of_the_image() -> Result<()> {
         tools.extend(tool.map(str::to_owned));
     }
     tools.dedup();
-    ensure!(tools.len() == 1, "more than one version: {tools:?}");
+    ensure!(
+        tools.len() == 1,
+        "Dockerfile, workflows and docs/release.md differ: {tools:?}"
+    );
     for path in files(WORKFLOWS, "yaml")? {
         for line in read(&path)?.lines().filter(|line| line.contains("cargo install")) {
             ensure!(line.contains("--locked") && line.contains('@'), "{path}: {line}");
@@ -220,7 +226,7 @@ fn image_and_chart_have_one_name() -> Result<()> {
         paths.extend(files("charts", "yaml")?);
         paths.extend(files("charts", "md")?);
     }
-    let mut named = 0;
+    let mut found = 0;
     for path in paths {
         let text = read(&path)?;
         for (at, _) in text.match_indices("ghcr.io/") {
@@ -228,9 +234,9 @@ fn image_and_chart_have_one_name() -> Result<()> {
             let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || "./-_".contains(c)));
             let name = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
             ensure!(names.iter().any(|known| known == name), "{path} names {name}");
-            named += 1;
+            found += 1;
         }
     }
-    ensure!(named > 0, "no document names the image");
+    ensure!(found > 0, "no document names the image");
     Ok(())
 }
