@@ -9,6 +9,7 @@ mod imports;
 mod manifests;
 mod monitoring;
 mod reference;
+mod release;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -29,6 +29,7 @@ mod mappings;
 mod monitoring;
 mod ownership;
 mod process;
+mod release;
 mod removal;
 mod runner;
 mod secrets;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         limits::trials(),
         late_writes::trials(),
         process::trials(),
+        release::trials(),
         removal::trials(),
         secrets::trials(),
         gate::trials(),
