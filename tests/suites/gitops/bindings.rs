@@ -4,13 +4,14 @@ use anyhow::{Result, ensure};
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use pretty_assertions::assert_eq;
-use serde_json::{Value, json};
+use serde_json::json;
 use wib_harness::World;
 
 use super::states::raw;
 use super::tools::{TOOLS, merged};
 
-fn api(world: &World) -> Api<DynamicObject> {
+/// The bindings of a world as they are, with what the types of the operator do not know.
+pub fn api(world: &World) -> Api<DynamicObject> {
     let kind = GroupVersionKind::gvk("workload-identity.io", "v1alpha1", "WorkloadIdentityBinding");
     let resource = ApiResource::from_gvk_with_plural(&kind, "workloadidentitybindings");
     Api::namespaced_with(world.admin(), &world.namespace, &resource)

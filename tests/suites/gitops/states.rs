@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
 use azure_emulator::{Fault, Lock, LockLevel};
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject};
-use kube::core::GroupVersionKind;
+use kube::api::DeleteParams;
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 use wib_harness::World;
@@ -89,10 +88,9 @@ async fn keep(world: &World, states: &mut States, name: &'static str) -> Result<
 }
 
 pub async fn raw(world: &World, name: &str) -> Result<Value> {
-    let kind = GroupVersionKind::gvk("workload-identity.io", "v1alpha1", "WorkloadIdentityBinding");
-    let resource = ApiResource::from_gvk_with_plural(&kind, "workloadidentitybindings");
-    let api: Api<DynamicObject> = Api::namespaced_with(world.admin(), &world.namespace, &resource);
-    Ok(serde_json::to_value(api.get(name).await?)?)
+    Ok(serde_json::to_value(
+        super::bindings::api(world).get(name).await?,
+    )?)
 }
 
 async fn without_an_operator(world: &World, states: &mut States) -> Result<()> {

@@ -82,22 +82,28 @@ impl Person {
 
     /// Every way to a grant: the role, its binding, and the same within the namespace.
     async fn may_grant_nothing(&self, world: &World) -> Result<()> {
-        let rules = json!([{
-            "apiGroups": ["workload-identity.io"], "resources": ["azureidentities"], "verbs": ["use"],
-        }]);
-        let grant = serde_json::from_value(json!({ "metadata": { "name": "wib-mine" }, "rules": rules }))?;
-        let roles: Api<ClusterRole> = Api::all(self.client.clone());
-        forbidden(roles.create(&PostParams::default(), &grant).await)?;
-        let given = serde_json::from_value(json!({
+        let client = || self.client.clone();
+        let create = PostParams::default();
+        let grant = json!({
+            "metadata": { "name": "wib-mine" },
+            "rules": [{
+                "apiGroups": ["workload-identity.io"], "resources": ["azureidentities"], "verbs": ["use"],
+            }],
+        });
+        let everywhere: ClusterRole = serde_json::from_value(grant.clone())?;
+        forbidden(Api::all(client()).create(&create, &everywhere).await)?;
+        let given: ClusterRoleBinding = serde_json::from_value(json!({
             "metadata": { "name": "wib-mine" },
             "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin" },
             "subjects": [{ "kind": "ServiceAccount", "namespace": world.namespace, "name": "web" }],
         }))?;
-        let bindings: Api<ClusterRoleBinding> = Api::all(self.client.clone());
-        forbidden(bindings.create(&PostParams::default(), &given).await)?;
-        let local = serde_json::from_value(json!({ "metadata": { "name": "wib-mine" }, "rules": rules }))?;
-        let roles: Api<Role> = Api::namespaced(self.client.clone(), &world.namespace);
-        forbidden(roles.create(&PostParams::default(), &local).await)
+        forbidden(Api::all(client()).create(&create, &given).await)?;
+        let here: Role = serde_json::from_value(grant)?;
+        forbidden(
+            Api::namespaced(client(), &world.namespace)
+                .create(&create, &here)
+                .await,
+        )
     }
 }
 
