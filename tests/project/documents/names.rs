@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::CommandFactory;
 use workload_identity_binding::cli::Cli;
 
@@ -110,6 +110,10 @@ fn every_code_of_entra_is_written_out_and_explained_once() -> Result<()> {
         }
     }
     ensure!(explained.len() > 15, "{path} has lost its table of codes");
+    let bare = |span: &String| span.len() >= 5 && span.bytes().all(|b| b.is_ascii_digit());
+    if let Some(code) = document(path)?.spans.into_iter().find(bare) {
+        bail!("{path}: write {code} as AADSTS{code}");
+    }
     let digits: BTreeSet<&str> = explained.iter().map(|code| &code[6..]).collect();
     for page in pages()? {
         let text = read(&page)?;
