@@ -10,8 +10,10 @@ use super::{document, pages};
 use crate::{files, read, root};
 
 /// Flags of other programs that pages name by themselves, without a command around them.
-const FLAGS_OF_OTHERS: [(&str, &str); 3] = [
+const FLAGS_OF_OTHERS: [(&str, &str); 5] = [
+    ("--field-manager", "kubectl"),
     ("--issuer-ambient-credentials", "cert-manager"),
+    ("--locked", "cargo"),
     ("--service-account-issuer", "kube-apiserver"),
     ("--validate", "kubectl"),
 ];
