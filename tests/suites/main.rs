@@ -29,6 +29,7 @@ mod removal;
 mod runner;
 mod secrets;
 mod service_account;
+mod settings;
 mod two_clusters;
 
 use std::process::ExitCode;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         process::trials(),
         removal::trials(),
         secrets::trials(),
+        settings::trials(),
         gate::trials(),
         leadership::trials(),
         kubernetes_faults::trials(),
