@@ -34,6 +34,7 @@ mod removal;
 mod runner;
 mod secrets;
 mod service_account;
+mod settings;
 mod two_clusters;
 mod webhook;
 
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         release::trials(),
         removal::trials(),
         secrets::trials(),
+        settings::trials(),
         gate::trials(),
         leadership::trials(),
         kubernetes_faults::trials(),

@@ -34,6 +34,9 @@ const ANSWERS: [(&str, &str); 3] = [
     ("--query tenantId", "33333333-3333-3333-3333-333333333333"),
 ];
 
+/// Files of other programs that have a kind and are no objects.
+const FILES_OF_A_KIND: [(&str, &str); 1] = [("CustomResourceStateMetrics", "settings of kube-state-metrics")];
+
 const IDENTITY: &str = "/subscriptions/11111111-1111-1111-1111-111111111111/resourcegroups/shop/providers/Microsoft.ManagedIdentity/userAssignedIdentities/web";
 
 /// A document, or a file of samples.
@@ -131,6 +134,7 @@ fn parse(place: &str, piece: &str) -> Result<Vec<Object>> {
             (true, true) => {}
             (false, false) => continue,
             (true, false) => bail!("the object lacks kind"),
+            (false, true) if FILES_OF_A_KIND.iter().any(|(kind, _)| value["kind"] == *kind) => continue,
             (false, true) => bail!("the object lacks apiVersion"),
         }
         ensure!(
