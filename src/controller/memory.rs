@@ -94,9 +94,11 @@ impl Memory {
         self.with(uid.to_owned(), |entry| entry.failures = 0);
     }
 
-    /// The binding has no status yet.
+    /// The binding has no status: it is new, unless we have written one that somebody has wiped.
     pub fn is_new(&self, uid: &str) {
-        self.with(uid.to_owned(), |entry| entry.new = true);
+        self.with(uid.to_owned(), |entry| {
+            entry.new = entry.new || entry.written.is_none()
+        });
     }
 
     /// Whether a binding that is ready now was seen new, and is ready for the first time.
