@@ -94,9 +94,9 @@ impl Memory {
         self.with(uid.to_owned(), |entry| entry.failures = 0);
     }
 
-    /// The binding has no status yet.
+    /// The binding has no status: it is new, unless we have written one that somebody has wiped.
     pub fn is_new(&self, uid: &str) {
-        self.with(uid.to_owned(), |entry| entry.new = true);
+        self.with(uid.to_owned(), |entry| entry.new |= entry.written.is_none());
     }
 
     /// Whether a binding that is ready now was seen new, and is ready for the first time.
@@ -158,11 +158,29 @@ impl Memory {
 mod tests {
     use super::*;
 
+    const SPEC: &str = r#"{"identity":{"name":"web"},"serviceAccount":{"name":"web"}}"#;
+
     fn account(version: &str) -> Account {
         let mut account = Account::default();
         account.metadata.uid = Some("u".to_owned());
         account.metadata.resource_version = Some(version.to_owned());
         account
+    }
+
+    #[test]
+    fn a_binding_is_new_once_and_not_when_its_status_was_wiped() {
+        let memory = Memory::default();
+        memory.is_new("u");
+        memory.is_new("u");
+        assert!(memory.ready_at_last("u"));
+        assert!(!memory.ready_at_last("u"));
+        let mut binding = WorkloadIdentityBinding::new("web", serde_json::from_str(SPEC).unwrap());
+        binding.metadata.uid = Some("u".to_owned());
+        binding.metadata.resource_version = Some("7".to_owned());
+        binding.status = Some(WorkloadIdentityBindingStatus::default());
+        memory.wrote(&binding);
+        memory.is_new("u");
+        assert!(!memory.ready_at_last("u"));
     }
 
     #[test]

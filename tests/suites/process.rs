@@ -613,7 +613,6 @@ async fn metrics_count_what_was_done(world: World) -> Result<()> {
     let (_, text) = operator.get("/metrics").await?;
     for series in [
         "controller_runtime_reconcile_total{controller=\"workloadidentitybinding\",result=\"success\"}",
-        "controller_runtime_reconcile_total{controller=\"workloadidentitybinding\",result=\"error\"}",
         "controller_runtime_reconcile_time_seconds_bucket{",
         "wib_reconcile_reason_total{reason=\"Synced\"}",
         "wib_arm_requests_total{operation=\"get_token\",code=\"2xx\",result=\"success\"} 1",
@@ -632,6 +631,9 @@ async fn metrics_count_what_was_done(world: World) -> Result<()> {
     ] {
         ensure!(text.contains(series), "{series} is missing in:\n{text}");
     }
+    let no_error =
+        "controller_runtime_reconcile_total{controller=\"workloadidentitybinding\",result=\"error\"} 0\n";
+    ensure!(!text.contains(no_error), "{text}");
     // No label may grow with the cluster.
     ensure!(
         !text.contains(&world.namespace) && !text.contains(&identity.client_id),

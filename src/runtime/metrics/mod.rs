@@ -196,6 +196,5 @@ mod tests {
 
         metrics.bindings.count_by(|| None);
         assert_eq!(series(&text(), ready), Vec::<&str>::new());
-        println!("{}", text());
     }
 }
