@@ -9,6 +9,7 @@ mod render;
 mod rights;
 mod roles;
 mod values;
+mod wholeness;
 
 use admission::bindings_without_a_grant_are_refused_at_once;
 use consistency::{
