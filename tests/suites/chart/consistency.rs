@@ -1,6 +1,6 @@
 //! The chart and `config/` install the same operator.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
@@ -106,5 +106,31 @@ pub async fn the_chart_runs_the_pod_of_config() -> Result<()> {
     let (chart, config) = (Release::usual(&IDS).objects().await?, config().await?);
     assert_eq!(comparable(&chart)?, comparable(&config)?);
     assert_eq!(settings(&chart)?, settings(&config)?);
+    Ok(())
+}
+
+pub async fn the_chart_lets_through_what_config_does() -> Result<()> {
+    let flags = [&IDS[..], &["--set=networkPolicy.enabled=true"]].concat();
+    let chart = Release::usual(&flags).objects().await?;
+    let file = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/config/network-policy/network_policy.yaml"
+    );
+    let config = documents(&std::fs::read_to_string(file)?)?;
+    let [chart, config] = [&chart, &config].map(|objects| -> Result<_> {
+        let spec = &one(objects, "NetworkPolicy")?["spec"];
+        let open = |direction: &str| -> BTreeSet<String> {
+            let rules = spec[direction].as_array().into_iter().flatten();
+            // Each port is open to everybody, and with a peer to them.
+            let ports = rules.flat_map(|rule| {
+                let peers = json!([rule["from"], rule["to"]]).to_string();
+                let ports = rule["ports"].as_array().into_iter().flatten();
+                ports.map(move |port| format!("{port} {peers}"))
+            });
+            ports.collect()
+        };
+        Ok((spec["policyTypes"].clone(), open("ingress"), open("egress")))
+    });
+    assert_eq!(chart?, config?);
     Ok(())
 }

@@ -1,46 +1,45 @@
 //! People: what the roles of the chart add to the built-in ones.
 
-use anyhow::{Context as _, Result, ensure};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::rbac::v1::ClusterRole;
-use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use wib_harness::{Cluster, World};
 use workload_identity_binding::api::WorkloadIdentityBinding;
 
 use super::helm::{IDS, Release};
 
-/// What the controller of aggregated roles does, which does not run here: the rules of all roles that a built-in role's
-/// own selector selects become its rules.
-async fn aggregate(world: &World, name: &str) -> Result<()> {
-    let roles: Api<ClusterRole> = Api::all(world.admin());
-    let mut built_in = roles.get(name).await?;
-    let mut rules = Vec::new();
-    let rule = built_in.aggregation_rule.clone().context("not aggregated")?;
-    for selector in rule.cluster_role_selectors.into_iter().flatten() {
-        let labels = selector.match_labels.unwrap_or_default();
-        let labels: Vec<_> = labels
-            .iter()
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect();
-        for role in roles
-            .list(&ListParams::default().labels(&labels.join(",")))
-            .await?
-        {
-            // `edit` is itself part of `admin`, and `view` of both.
-            rules.extend(role.rules.into_iter().flatten());
+/// Waits until a user has a right on bindings: built-in roles learn of the chart's by a controller.
+async fn may_by_now(world: &World, user: &str, verb: &str) -> Result<()> {
+    let review: SubjectAccessReview = serde_json::from_value(json!({ "spec": {
+        "user": user,
+        "resourceAttributes": {
+            "namespace": world.namespace, "group": "workload-identity.io", "resource": "workloadidentitybindings",
+            "verb": verb,
+        },
+    }}))?;
+    let reviews: Api<SubjectAccessReview> = Api::all(world.admin());
+    for _ in 0..400 {
+        let answer = reviews.create(&PostParams::default(), &review).await?;
+        if answer.status.is_some_and(|s| s.allowed) {
+            return Ok(());
         }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    built_in.rules = Some(rules);
-    roles.replace(name, &PostParams::default(), &built_in).await?;
-    Ok(())
+    anyhow::bail!("{user} may not {verb} bindings after 20 s")
 }
 
 pub async fn people_write_bindings_and_nobody_but_administrators_grants() -> Result<()> {
     let objects = Release::usual(&IDS).objects().await?;
     let world = World::new(Cluster::start_from(&objects).await?.into()).await?;
-    // In the order in which they are part of one another.
-    for role in ["view", "edit", "admin"] {
-        aggregate(&world, role).await?;
+    for (role, verb) in [
+        ("view", "list"),
+        ("edit", "create"),
+        ("admin", "deletecollection"),
+    ] {
         let binding = json!({
             "apiVersion": "rbac.authorization.k8s.io/v1",
             "kind": "RoleBinding",
@@ -49,6 +48,7 @@ pub async fn people_write_bindings_and_nobody_but_administrators_grants() -> Res
             "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": role }],
         });
         world.cluster.apply(&[binding]).await?;
+        may_by_now(&world, role, verb).await?;
     }
     let identity = world.identity("web");
     let grant = json!({
@@ -96,6 +96,10 @@ pub async fn people_write_bindings_and_nobody_but_administrators_grants() -> Res
             writes,
             bindings.patch(user, &params, &suspend).await,
         )?;
+        let all = bindings
+            .delete_collection(&DeleteParams::default().dry_run(), &ListParams::default())
+            .await;
+        may(user, "delete all", user == "admin", all)?;
         // Nobody but the operator says that something is ready, and nobody grants.
         let status = Patch::Merge(json!({ "status": { "observedGeneration": 1 } }));
         may(
