@@ -222,10 +222,8 @@ fn image_and_chart_have_one_name() -> Result<()> {
     let mut paths = vec!["README.md".to_owned()];
     paths.extend(files("docs", "md")?);
     paths.extend(files("config", "yaml")?);
-    if crate::root().join("charts").exists() {
-        paths.extend(files("charts", "yaml")?);
-        paths.extend(files("charts", "md")?);
-    }
+    paths.extend(files("charts", "yaml")?);
+    paths.extend(files("charts", "md")?);
     let mut found = 0;
     for path in paths {
         let text = read(&path)?;
