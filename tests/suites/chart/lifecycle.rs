@@ -149,8 +149,8 @@ impl Stage {
         anyhow::bail!("nobody leads after 30 s")
     }
 
-    /// Everything that an operator does. Answers how many calls of the API server that took.
-    async fn live(mut self, authorization: bool) -> Result<usize> {
+    /// Everything that an operator does. Answers which calls of the API server that took.
+    async fn live(mut self, authorization: bool) -> Result<String> {
         let lived = self.steps(authorization).await;
         lived.with_context(|| match self.world.cluster.calls() {
             Ok(calls) => format!("refused by the API server: {:#?}", rights::refused(&calls)),
@@ -230,7 +230,7 @@ impl Stage {
         self.world.assert_accepted(name, &identity.client_id).await
     }
 
-    async fn judge(&self) -> Result<usize> {
+    async fn judge(&self) -> Result<String> {
         let rights = rights::of_operator(&self.objects);
         ensure!(!rights.is_empty(), "no rights at all");
         let verdict = || rights::assert_enough_and_none_too_many(&rights, &self.world.cluster.calls()?);
@@ -248,7 +248,7 @@ fn is_suspended(binding: &WorkloadIdentityBinding) -> bool {
 pub async fn the_rights_of_the_chart_are_enough_and_none_too_many() -> Result<()> {
     let calls = Stage::chart(&[]).await?.live(true).await?;
     figure(format!(
-        "chart: {calls} calls with the rights of the chart, none refused"
+        "chart: {calls} with the rights of the chart, none refused"
     ));
     Ok(())
 }
@@ -257,7 +257,7 @@ pub async fn the_rights_within_one_namespace_are_enough_and_none_too_many() -> R
     let stage = Stage::chart(&["--set=watchNamespace=shop"]).await?;
     let calls = stage.live(true).await?;
     figure(format!(
-        "chart: {calls} calls with the rights within one namespace, none refused"
+        "chart: {calls} with the rights within one namespace, none refused"
     ));
     Ok(())
 }
@@ -274,8 +274,6 @@ pub async fn the_rights_without_authorization_and_election_are_enough_and_none_t
 
 pub async fn the_rights_of_config_are_enough_and_none_too_many() -> Result<()> {
     let calls = Stage::config().await?.live(true).await?;
-    figure(format!(
-        "chart: {calls} calls with the rights of config/, none refused"
-    ));
+    figure(format!("chart: {calls} with the rights of config/, none refused"));
     Ok(())
 }
