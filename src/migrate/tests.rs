@@ -1,0 +1,484 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::finding::Code;
+use super::plan::State;
+use super::report::{Report, report};
+use super::source::{File, Sources};
+
+const RG: &str = "/subscriptions/00000000-0000-0000-0000-00000000000a/resourcegroups/shop/providers/Microsoft.ManagedIdentity/userAssignedIdentities";
+
+fn read(files: &[(&str, &[u8])]) -> Sources {
+    let mut sources = Sources::default();
+    for (path, bytes) in files {
+        sources.add(File {
+            path: (*path).to_owned(),
+            asked: true,
+            content: Ok(bytes.to_vec()),
+        });
+    }
+    sources
+}
+
+fn of(text: &str) -> Report {
+    report(&read(&[("all.yaml", text.as_bytes())]), "default", false)
+}
+
+/// A client id of its own for each name.
+fn client(name: &str) -> String {
+    let number: u64 = name
+        .bytes()
+        .fold(7, |sum, byte| sum * 31 % 0xffff_ffff + u64::from(byte));
+    format!("00000000-0000-4000-8000-{number:012x}")
+}
+
+fn identity(namespace: &str, name: &str) -> String {
+    let client = client(name);
+    format!(
+        "---\napiVersion: aadpodidentity.k8s.io/v1\nkind: AzureIdentity\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
+         spec: {{type: 0, resourceID: {RG}/{name}, clientID: {client}}}\n"
+    )
+}
+
+fn binding(namespace: &str, identity: &str, selector: &str) -> String {
+    format!(
+        "---\napiVersion: aadpodidentity.k8s.io/v1\nkind: AzureIdentityBinding\n\
+         metadata: {{name: {identity}-{selector}, namespace: {namespace}}}\nspec: {{azureIdentity: {identity}, selector: {selector}}}\n"
+    )
+}
+
+fn deployment(namespace: &str, name: &str, label: &str, account: &str) -> String {
+    format!(
+        "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
+         spec:\n  selector: {{matchLabels: {{app: {name}}}}}\n  template:\n    metadata: {{labels: {{aadpodidbinding: {label}}}}}\n    \
+         spec: {{serviceAccountName: {account}, containers: [{{name: c, image: i}}]}}\n"
+    )
+}
+
+fn codes(report: &Report) -> BTreeSet<&'static str> {
+    report
+        .findings
+        .iter()
+        .map(|finding| finding.code.as_str())
+        .collect()
+}
+
+/// Name and identities of each workload, with its state and ServiceAccount.
+fn rows(report: &Report) -> Vec<(String, Vec<String>, State, String)> {
+    let row = |w: &super::plan::WorkloadPlan| {
+        let identities = w.identities.iter().map(|i| i.azure_identity.clone()).collect();
+        (w.name.clone(), identities, w.state, w.service_account.clone())
+    };
+    report.plan.workloads.iter().map(row).collect()
+}
+
+#[test]
+fn a_label_leads_through_its_binding_to_its_identity() {
+    let report = of(&(identity("shop", "web")
+        + &binding("shop", "web", "w")
+        + &deployment("shop", "web", "w", "web")));
+    assert_eq!(
+        rows(&report),
+        [(
+            "web".to_owned(),
+            vec!["shop/web".to_owned()],
+            State::Planned,
+            "web".to_owned()
+        )]
+    );
+    assert_eq!(codes(&report), BTreeSet::new());
+    let steps: Vec<_> = report
+        .plan
+        .steps
+        .iter()
+        .map(|step| (step.name, step.items.len()))
+        .collect();
+    assert_eq!(steps, [("grant", 3), ("switch", 1), ("clean", 2)]);
+    assert_eq!(report.plan.credentials[0].planned, 1);
+}
+
+#[test]
+fn the_label_is_compared_byte_for_byte() {
+    let report = of(&(identity("shop", "web")
+        + &binding("shop", "web", "Web")
+        + &deployment("shop", "web", "web", "web")));
+    assert_eq!(rows(&report)[0].2, State::NoIdentity);
+    assert_eq!(codes(&report), BTreeSet::from(["dead-label", "orphan-binding"]));
+}
+
+#[test]
+fn pods_may_be_in_another_namespace_unless_something_is_namespaced() {
+    let objects =
+        identity("azure", "web") + &binding("azure", "web", "w") + &deployment("shop", "web", "w", "web");
+    let report = of(&objects);
+    assert_eq!(rows(&report)[0].2, State::Planned);
+    assert_eq!(codes(&report), BTreeSet::from(["cross-namespace"]));
+    // The binding and the grant are for the namespace of the workload.
+    let bindings = report
+        .plan
+        .outputs
+        .iter()
+        .filter(|output| output.title == "WorkloadIdentityBinding shop/web");
+    assert_eq!(bindings.count(), 1);
+
+    let behavior = |value: &str| {
+        let annotations =
+            format!("namespace: azure, annotations: {{aadpodidentity.k8s.io/Behavior: {value}}}");
+        of(&objects.replacen("namespace: azure", &annotations, 1))
+    };
+    assert_eq!(rows(&behavior("namespaced"))[0].2, State::NoIdentity);
+    assert!(codes(&behavior("namespaced")).contains("namespace-mismatch"));
+    assert_eq!(rows(&behavior("Namespaced"))[0].2, State::Planned);
+    assert!(codes(&behavior("Namespaced")).contains("behavior-spelling"));
+
+    let forced = report_with(&objects, true);
+    assert_eq!(rows(&forced)[0].2, State::NoIdentity);
+    let nmi = "---\napiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: nmi, namespace: kube-system}\n\
+               spec: {template: {spec: {containers: [{name: nmi, args: [--forceNamespaced]}]}}}\n";
+    let forced = of(&(objects + nmi));
+    assert_eq!(rows(&forced)[0].2, State::NoIdentity);
+    assert!(codes(&forced).contains("namespaced-mode"));
+}
+
+fn report_with(text: &str, namespaced: bool) -> Report {
+    report(&read(&[("all.yaml", text.as_bytes())]), "default", namespaced)
+}
+
+#[test]
+fn several_bindings_of_one_selector_all_count() {
+    let objects = identity("shop", "one") + &identity("shop", "two");
+    let objects = objects
+        + &binding("shop", "one", "w")
+        + &binding("shop", "two", "w")
+        + &deployment("shop", "web", "w", "web");
+    let report = of(&objects);
+    assert_eq!(rows(&report)[0].1, ["shop/one", "shop/two"]);
+    assert!(codes(&report).contains("several-identities"));
+    let specs = report
+        .plan
+        .outputs
+        .iter()
+        .filter(|output| output.title.starts_with("WorkloadIdentityBinding"));
+    let specs: Vec<_> = specs
+        .map(|output| {
+            (
+                output.title.clone(),
+                output.value["spec"]["serviceAccount"]["annotate"].clone(),
+            )
+        })
+        .collect();
+    let wanted = |name: &str| {
+        (
+            format!("WorkloadIdentityBinding shop/web-{name}"),
+            serde_json::json!(false),
+        )
+    };
+    assert_eq!(specs, [wanted("one"), wanted("two")]);
+}
+
+#[test]
+fn an_identity_of_another_namespace_than_its_binding_is_not_found() {
+    let report = of(&(identity("azure", "web")
+        + &binding("shop", "web", "w")
+        + &deployment("shop", "web", "w", "web")));
+    assert_eq!(rows(&report)[0].2, State::Blocked);
+    assert_eq!(
+        codes(&report),
+        BTreeSet::from(["dangling-binding", "orphan-identity"])
+    );
+}
+
+#[test]
+fn what_is_no_managed_identity_blocks_the_whole_workload() {
+    let objects = identity("shop", "one") + &identity("shop", "two").replace("type: 0", "type: 1");
+    let objects = objects
+        + &binding("shop", "one", "w")
+        + &binding("shop", "two", "w")
+        + &deployment("shop", "web", "w", "web");
+    let report = of(&objects);
+    assert_eq!(rows(&report)[0].2, State::Blocked);
+    assert!(codes(&report).contains("identity-type"));
+    assert_eq!(report.plan.outputs, []);
+    assert_eq!(report.plan.steps, [], "nothing is removed that is in use");
+}
+
+#[test]
+fn odd_casing_is_read_and_said() {
+    let objects = identity("shop", "web").replace("resourceID", "ResourceID")
+        + &binding("shop", "web", "w").replace("selector", "Selector");
+    let report = of(&(objects + &deployment("shop", "web", "w", "web")));
+    assert_eq!(rows(&report)[0].2, State::Planned);
+    assert_eq!(codes(&report), BTreeSet::from(["odd-casing"]));
+    let two = identity("shop", "web").replace("resourceID: ", "RESOURCEID: x, ResourceID: ");
+    let report = of(&(two + &binding("shop", "web", "w") + &deployment("shop", "web", "w", "web")));
+    assert_eq!(rows(&report)[0].2, State::Blocked);
+    assert!(codes(&report).contains("odd-casing-conflict"));
+}
+
+#[test]
+fn the_default_service_account_never_gets_an_identity() {
+    let objects =
+        identity("shop", "web") + &binding("shop", "web", "w") + &deployment("shop", "web", "w", "default");
+    let report = of(&objects);
+    assert_eq!(rows(&report)[0].3, "web");
+    assert_eq!(codes(&report), BTreeSet::from(["new-service-account"]));
+    assert_eq!(report.plan.outputs[0].title, "ServiceAccount shop/web");
+
+    // Taken for something else: its rights are not for these pods.
+    let taken = "---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {name: web, namespace: shop}\n";
+    assert_eq!(rows(&of(&(objects.clone() + taken)))[0].3, "web-deployment");
+    // Taken in from what this plan prints: it is the one.
+    let printed: String = report
+        .plan
+        .outputs
+        .iter()
+        .map(|output| format!("---\n{}\n", output.value))
+        .collect();
+    let again = of(&(objects + &printed));
+    assert_eq!(rows(&again)[0].3, "web");
+    assert_eq!(again.plan.steps[0].name, "switch", "everything is there already");
+}
+
+#[test]
+fn a_service_account_is_split_where_its_workloads_have_different_identities() {
+    let objects = identity("shop", "one")
+        + &identity("shop", "two")
+        + &binding("shop", "one", "a")
+        + &binding("shop", "two", "b");
+    let objects = objects + &deployment("shop", "x", "a", "all") + &deployment("shop", "y", "b", "all");
+    let report = of(&objects);
+    let accounts: Vec<String> = rows(&report).into_iter().map(|row| row.3).collect();
+    assert_eq!(accounts, ["x", "y"]);
+    assert_eq!(codes(&report), BTreeSet::from(["service-account-shared"]));
+    let same = of(&(identity("shop", "one")
+        + &binding("shop", "one", "a")
+        + &deployment("shop", "x", "a", "all")
+        + &deployment("shop", "y", "a", "all")));
+    assert_eq!(same.plan.credentials[0].planned, 1);
+}
+
+#[test]
+fn a_binding_stays_as_long_as_something_else_uses_it() {
+    let release = "---\napiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: r, namespace: shop}\n\
+                   spec: {values: {podLabels: {aadpodidbinding: w}}}\n";
+    let report = of(&(identity("shop", "web")
+        + &binding("shop", "web", "w")
+        + &deployment("shop", "web", "w", "web")
+        + release));
+    assert!(codes(&report).contains("label-elsewhere"));
+    let clean = report
+        .plan
+        .steps
+        .iter()
+        .find(|step| step.name == "clean")
+        .unwrap();
+    assert!(
+        clean
+            .items
+            .iter()
+            .all(|item| item.detail.contains("HelmRelease shop/r")),
+        "{clean:?}"
+    );
+}
+
+#[test]
+fn values_of_the_chart_are_identities_and_bindings() {
+    for entries in [
+        format!(
+            "- {{name: web, namespace: shop, type: 0, resourceID: {RG}/web, clientID: x, binding: {{name: b, selector: w}}}}"
+        ),
+        format!(
+            "  web: {{namespace: shop, type: 0, resourceID: {RG}/web, clientID: x, binding: {{name: b, selector: w}}}}"
+        ),
+    ] {
+        let values = format!("azureIdentities:\n{entries}\n");
+        let report = of(&(values + &deployment("shop", "web", "w", "web")));
+        assert_eq!(rows(&report)[0].1, ["shop/web"]);
+    }
+}
+
+#[test]
+fn a_secret_provider_class_gets_the_client_id_of_its_pods() {
+    let class = "---\napiVersion: secrets-store.csi.x-k8s.io/v1\nkind: SecretProviderClass\nmetadata: {name: vault, namespace: shop}\n\
+                 spec: {parameters: {usePodIdentity: \"true\"}}\n";
+    let mount = "containers: [{name: c, image: i}], volumes: [{name: v, csi: {driver: secrets-store.csi.k8s.io, \
+                 volumeAttributes: {secretProviderClass: vault}}}]";
+    let mounting = |label: &str, name: &str| {
+        deployment("shop", name, label, name).replace("containers: [{name: c, image: i}]", mount)
+    };
+    let base = identity("shop", "one") + &binding("shop", "one", "a") + class;
+    let action = |report: &Report| {
+        let found = report
+            .findings
+            .iter()
+            .find(|finding| finding.subject == "SecretProviderClass shop/vault")
+            .unwrap();
+        (found.code, found.action.clone())
+    };
+    let (code, text) = action(&of(&(base.clone() + &mounting("a", "x"))));
+    assert_eq!(code, Code::SecretProviderClass);
+    assert!(text.contains(&client("one")), "{text}");
+    assert!(!action(&of(&base)).1.contains("00000000"));
+    let two = base
+        + &identity("shop", "two")
+        + &binding("shop", "two", "b")
+        + &mounting("a", "x")
+        + &mounting("b", "y");
+    assert_eq!(action(&of(&two)).0, Code::SecretProviderClassShared);
+}
+
+#[test]
+fn more_than_twenty_credentials_of_an_identity_are_an_error() {
+    let of_size = |size: usize| {
+        let workloads: String = (0..size)
+            .map(|n| deployment("shop", &format!("w{n}"), "w", &format!("w{n}")))
+            .collect();
+        of(&(identity("shop", "web") + &binding("shop", "web", "w") + &workloads))
+    };
+    assert!(!codes(&of_size(20)).contains("credential-limit"));
+    assert!(codes(&of_size(21)).contains("credential-limit"));
+}
+
+#[test]
+fn overlays_are_planned_apart_and_a_workload_elsewhere_cannot_choose() {
+    let (base, base_binding) = (identity("shop", "web"), binding("shop", "web", "w"));
+    let overlay = |id: &str| {
+        format!(
+            "resources: [../base]\npatches:\n- target: {{kind: AzureIdentity}}\n  patch: '[{{op: replace, path: /spec/resourceID, value: {RG}/{id}}}]'\n"
+        )
+    };
+    let (dev, prod) = (overlay("web-dev"), overlay("web-prod"));
+    let workload = deployment("shop", "web", "w", "web");
+    let base_files = [
+        (
+            "base/kustomization.yaml",
+            &b"resources: [id.yaml, binding.yaml]\n"[..],
+        ),
+        ("base/id.yaml", base.as_bytes()),
+        ("base/binding.yaml", base_binding.as_bytes()),
+        ("dev/kustomization.yaml", dev.as_bytes()),
+        ("prod/kustomization.yaml", prod.as_bytes()),
+        ("web.yaml", workload.as_bytes()),
+    ];
+    let both = report(&read(&base_files), "default", false);
+    assert_eq!(rows(&both)[0].2, State::Blocked);
+    assert!(codes(&both).contains("ambiguous-environment"));
+    let one = report(
+        &read(&[&base_files[..4], &base_files[5..]].concat()),
+        "default",
+        false,
+    );
+    assert_eq!(rows(&one)[0].2, State::Planned);
+    assert!(codes(&one).contains("other-kustomization"));
+    assert!(one.plan.credentials[0].resource_id.ends_with("/web-dev"));
+}
+
+#[test]
+fn what_a_kustomization_that_cannot_be_built_holds_is_not_planned() {
+    let all = identity("shop", "web") + &binding("shop", "web", "w") + &deployment("shop", "web", "w", "web");
+    let files = [
+        (
+            "o/kustomization.yaml",
+            &b"resources: [all.yaml, https://example.com/x]\n"[..],
+        ),
+        ("o/all.yaml", all.as_bytes()),
+    ];
+    let report = report(&read(&files), "default", false);
+    assert_eq!(rows(&report)[0].2, State::Blocked);
+    assert!(codes(&report).contains("kustomization-unresolved"));
+    assert_eq!(report.plan.outputs, []);
+}
+
+#[test]
+fn printed_objects_are_the_operators_own_and_have_good_names() {
+    use crate::api::WorkloadIdentityBinding;
+    use k8s_openapi::api::core::v1::ServiceAccount;
+    use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+    let name = format!("a{}", "b".repeat(252));
+    let objects = identity("shop", "My_Identity") + &identity("shop", "my-identity");
+    let objects = objects + &binding("shop", "My_Identity", "w") + &binding("shop", "my-identity", "w");
+    let report = of(&(objects + &deployment("shop", &name, "w", "default")));
+    assert_eq!(report.plan.outputs.len(), 7);
+    let mut names = BTreeSet::new();
+    for output in &report.plan.outputs {
+        let value = output.value.clone();
+        let name = value["metadata"]["name"].as_str().unwrap().to_owned();
+        assert!(name.len() <= 253, "{name}");
+        match value["kind"].as_str().unwrap() {
+            "ServiceAccount" => drop(serde_json::from_value::<ServiceAccount>(value).unwrap()),
+            "ClusterRole" => drop(serde_json::from_value::<ClusterRole>(value).unwrap()),
+            "ClusterRoleBinding" => drop(serde_json::from_value::<ClusterRoleBinding>(value).unwrap()),
+            _ => drop(serde_json::from_value::<WorkloadIdentityBinding>(value).unwrap()),
+        }
+        assert!(names.insert(output.title.clone()), "{} twice", output.title);
+    }
+}
+
+/// A repository: which identity each selector leads to, and the workloads with namespace, selector and ServiceAccount.
+fn repository() -> impl Strategy<Value = (Vec<usize>, Vec<(usize, usize, usize)>)> {
+    let selectors = prop::collection::vec(0..4_usize, 1..6);
+    selectors.prop_flat_map(|selectors| {
+        let workloads = prop::collection::vec((0..3_usize, 0..selectors.len(), 0..4_usize), 0..12);
+        (Just(selectors), workloads)
+    })
+}
+
+proptest! {
+    #[test]
+    fn credentials_are_the_distinct_identities_namespaces_and_service_accounts((selectors, workloads) in repository()) {
+        let mut text: String = (0..4).map(|n| identity("azure", &format!("id{n}"))).collect();
+        for (selector, id) in selectors.iter().enumerate() {
+            text += &binding("azure", &format!("id{id}"), &format!("s{selector}"));
+        }
+        for (number, (namespace, selector, account)) in workloads.iter().enumerate() {
+            // The fourth ServiceAccount is the one that must not be used.
+            let account = if *account == 3 { "default".to_owned() } else { format!("sa{account}") };
+            text += &deployment(&format!("ns{namespace}"), &format!("w{number}"), &format!("s{selector}"), &account);
+        }
+        let report = of(&text);
+        prop_assert_eq!(report.plan.workloads.len(), workloads.len());
+        let mut wanted = BTreeSet::new();
+        for workload in &report.plan.workloads {
+            prop_assert_eq!(workload.state, State::Planned);
+            prop_assert_ne!(&workload.service_account, "default");
+            for identity in &workload.identities {
+                wanted.insert((&identity.azure_identity, &workload.namespace, &workload.service_account));
+            }
+        }
+        let planned: usize = report.plan.credentials.iter().map(|counted| counted.planned).sum();
+        prop_assert_eq!(planned, wanted.len());
+        let bindings = report.plan.outputs.iter().filter(|output| output.title.starts_with("WorkloadIdentityBinding")).count();
+        prop_assert_eq!(bindings, wanted.len());
+        // One ServiceAccount never gives a workload more than it had.
+        for a in &report.plan.workloads {
+            for b in &report.plan.workloads {
+                if (&a.namespace, &a.service_account) == (&b.namespace, &b.service_account) {
+                    prop_assert_eq!(&a.identities, &b.identities);
+                }
+            }
+        }
+        let json = |report: &Report| serde_json::to_string(report).unwrap();
+        prop_assert_eq!(json(&report), json(&of(&text)));
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        report(&read(&[("a.yaml", &bytes), ("kustomization.yaml", &bytes)]), "default", false);
+    }
+
+    #[test]
+    fn no_change_of_good_files_makes_it_panic(at in 0..2000_usize, with in "[ -~\n\t]{0,3}", cut in 0..40_usize) {
+        let all = identity("shop", "web") + &binding("shop", "web", "w") + &deployment("shop", "web", "w", "web");
+        let overlay = "resources: [all.yaml]\nnamespace: x\nnamePrefix: p-\npatches:\n- target: {kind: AzureIdentity, name: web}\n  \
+                       patch: |-\n    - op: add\n      path: /spec/type\n      value: 1\n";
+        let mut bytes = format!("{overlay}\0{all}").into_bytes();
+        let at = at.min(bytes.len());
+        let end = (at + cut).min(bytes.len());
+        bytes.splice(at..end, with.bytes());
+        let mut parts = bytes.split(|byte| *byte == 0);
+        let overlay = parts.next().unwrap_or_default();
+        let all = parts.next().unwrap_or_default();
+        report(&read(&[("kustomization.yaml", overlay), ("all.yaml", all)]), "default", false);
+    }
+}
