@@ -107,7 +107,6 @@ impl Code {
             | Self::OddCasingConflict
             | Self::AmbiguousEnvironment
             | Self::PatchWithoutBase
-            | Self::HostNetwork
             | Self::SecretProviderClassShared
             | Self::CredentialLimit => Severity::Error,
             Self::Binary

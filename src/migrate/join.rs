@@ -48,9 +48,10 @@ pub enum Miss<'a> {
     Different(&'a Binding, Vec<&'a Identity>),
 }
 
-/// All bindings by selector and all identities by namespace and name.
+/// All bindings by selector, in namespaced mode by namespace as well, and all identities by namespace and name.
 pub struct Index<'a> {
-    bindings: BTreeMap<&'a str, Vec<(&'a Model, &'a Binding)>>,
+    bindings: BTreeMap<(&'a str, &'a str), Vec<(&'a Model, &'a Binding)>>,
+    selectors: BTreeMap<&'a str, &'a Binding>,
     identities: BTreeMap<(&'a str, &'a str), Vec<(&'a Model, &'a Identity)>>,
     named: BTreeSet<(&'a str, &'a str)>,
     forced: bool,
@@ -68,22 +69,22 @@ impl<'a> Index<'a> {
     pub fn new(models: &'a [Model], forced: bool) -> Self {
         let mut index = Self {
             bindings: BTreeMap::new(),
+            selectors: BTreeMap::new(),
             identities: BTreeMap::new(),
             named: BTreeSet::new(),
             forced,
         };
         for model in models {
             for binding in &model.bindings {
-                if let Some(selector) = binding
+                let selector = binding
                     .selector
                     .as_ref()
-                    .filter(|selector| !selector.text.is_empty())
-                {
-                    index
-                        .bindings
-                        .entry(&selector.text)
-                        .or_default()
-                        .push((model, binding));
+                    .filter(|selector| !selector.text.is_empty());
+                if let Some(selector) = selector {
+                    let namespace = if forced { binding.at.namespace.as_str() } else { "" };
+                    let key = (selector.text.as_str(), namespace);
+                    index.bindings.entry(key).or_default().push((model, binding));
+                    index.selectors.entry(&selector.text).or_insert(binding);
                 }
             }
             let named = |binding: &'a Binding| {
@@ -139,8 +140,16 @@ impl<'a> Index<'a> {
     }
 
     /// The bindings that select a label: those of the same environment and of plain files, or else those of others.
-    fn bindings(&self, model: &'a Model, label: &str) -> Result<Vec<(&'a Model, &'a Binding)>, Miss<'a>> {
-        let all = self.bindings.get(label).map_or(&[][..], Vec::as_slice);
+    fn bindings(
+        &self,
+        model: &'a Model,
+        label: &str,
+        namespace: &str,
+    ) -> Result<Vec<(&'a Model, &'a Binding)>, Miss<'a>> {
+        let all = self
+            .bindings
+            .get(&(label, if self.forced { namespace } else { "" }));
+        let all = all.map_or(&[][..], Vec::as_slice);
         let own: Vec<_> = all
             .iter()
             .copied()
@@ -175,7 +184,9 @@ impl<'a> Index<'a> {
             let names = groups.keys().map(|name| name.unwrap_or("plain files").to_owned());
             return Err(Miss::Ambiguous(names.collect()));
         }
-        groups.into_values().next().ok_or(Miss::DeadLabel)
+        let elsewhere = || self.selectors.get(label).copied();
+        let found = groups.into_values().next();
+        found.ok_or_else(|| elsewhere().map_or(Miss::DeadLabel, Miss::Namespace))
     }
 
     fn leads_to(&self, from: &'a Model, binding: &'a Binding) -> String {
@@ -227,11 +238,12 @@ impl<'a> Index<'a> {
         uses: &mut Vec<Use<'a>>,
         misses: &mut Vec<Miss<'a>>,
     ) {
-        let bindings = match self.bindings(model, label) {
+        let bindings = match self.bindings(model, label, namespace) {
             Ok(bindings) => bindings,
             Err(miss) => return misses.push(miss),
         };
         let mut seen = BTreeSet::new();
+        let mut foreign = None;
         for (from, binding) in bindings {
             let identity = match self.identity(from, binding) {
                 Found::One(identity) => identity,
@@ -244,8 +256,8 @@ impl<'a> Index<'a> {
                     continue;
                 }
             };
-            if (self.forced || identity.namespaced) && binding.at.namespace != namespace {
-                misses.push(Miss::Namespace(binding));
+            if identity.namespaced && binding.at.namespace != namespace {
+                foreign = foreign.or(Some(binding));
                 continue;
             }
             if seen.insert(describe(identity)) {
@@ -257,6 +269,8 @@ impl<'a> Index<'a> {
                 });
             }
         }
+        // Where it has an identity, it matters to nobody that others are for other namespaces.
+        misses.extend(foreign.filter(|_| uses.is_empty()).map(Miss::Namespace));
     }
 }
 

@@ -111,7 +111,11 @@ fn row(workload: &WorkloadPlan) -> [String; 6] {
         } else {
             identities.join(", ")
         },
-        format!("{}{new}", workload.service_account),
+        if workload.service_account.is_empty() {
+            "-".to_owned()
+        } else {
+            format!("{}{new}", workload.service_account)
+        },
         format!("{state}{why}"),
         workload.place.to_string(),
     ];

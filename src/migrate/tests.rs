@@ -141,6 +141,20 @@ fn pods_may_be_in_another_namespace_unless_something_is_namespaced() {
     assert!(codes(&forced).contains("namespaced-mode"));
 }
 
+#[test]
+fn in_namespaced_mode_a_selector_may_mean_something_else_in_each_namespace() {
+    let objects: String = ["a", "b"]
+        .iter()
+        .map(|ns| identity(ns, "web") + &binding(ns, "web", "w") + &deployment(ns, "web", "w", "web"))
+        .collect();
+    let objects = objects.replacen("userAssignedIdentities/web", "userAssignedIdentities/other", 1);
+    let cluster_wide = of(&objects);
+    assert_eq!(rows(&cluster_wide)[0].1, ["a/web", "b/web"], "all bindings count");
+    let namespaced = report_with(&objects, true);
+    assert_eq!(rows(&namespaced)[0].1, ["a/web"]);
+    assert!(!codes(&namespaced).contains("namespace-mismatch"));
+}
+
 fn report_with(text: &str, namespaced: bool) -> Report {
     report(&read(&[("all.yaml", text.as_bytes())]), "default", namespaced)
 }

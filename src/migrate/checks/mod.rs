@@ -107,34 +107,44 @@ fn misses(joined: &Joined<'_>, notes: &mut Notes<'_>) {
     for miss in &joined.misses {
         one_miss(joined.model, &joined.workload.at, label, miss, notes);
     }
-    for used in &joined.uses {
-        if used.binding.at.namespace != joined.workload.at.namespace {
-            let reason = format!("It uses {} of another namespace.", used.identity.at);
-            let action = "Nothing: the binding that is planned stands in the namespace of the workload.";
-            notes.add(
-                joined.model,
-                Code::CrossNamespace,
-                mark(label),
-                &joined.workload.at,
-                reason,
-                action,
-            );
-        }
-        if let Some(other) = used.other {
-            let reason = format!(
-                "Its binding {} is in another kustomization, {other}.",
-                used.binding.at
-            );
-            let action = "See to it that both are applied to the same cluster.";
-            notes.add(
-                joined.model,
-                Code::OtherKustomization,
-                mark(label),
-                &joined.workload.at,
-                reason,
-                action,
-            );
-        }
+    let own = &joined.workload.at.namespace;
+    let foreign = joined
+        .uses
+        .iter()
+        .filter(|used| used.binding.at.namespace != *own);
+    let names: Vec<String> = foreign.map(|used| used.identity.at.to_string()).collect();
+    let (model, at) = (joined.model, &joined.workload.at);
+    if !names.is_empty() {
+        let reason = format!("It uses {}, of another namespace.", some(&names));
+        let action = "Nothing: the binding that is planned stands in the namespace of the workload. If pod identity \
+                      runs in namespaced mode, say --namespaced.";
+        notes.add(model, Code::CrossNamespace, mark(label), at, reason, action);
+    }
+    let other = joined
+        .uses
+        .iter()
+        .filter_map(|used| Some((used.binding, used.other?)));
+    let names: Vec<String> = other
+        .map(|(binding, from)| format!("{} in {from}", binding.at))
+        .collect();
+    if !names.is_empty() {
+        let reason = format!("Its binding is in another kustomization: {}.", some(&names));
+        let action = "See to it that both are applied to the same cluster.";
+        notes.add(model, Code::OtherKustomization, mark(label), at, reason, action);
+    }
+}
+
+/// A few of them.
+fn some(names: &[String]) -> String {
+    let shown = names
+        .iter()
+        .take(5)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(", ");
+    match names.len() {
+        0..=5 => shown,
+        more => format!("{shown} and {} more", more - 5),
     }
 }
 
@@ -229,7 +239,7 @@ fn identities(uses: &[Use<'_>]) -> String {
     if names.is_empty() {
         return String::new();
     }
-    format!(" It leads to {}.", names.join(", "))
+    format!(" It leads to {}.", some(&names))
 }
 
 /// Of a label on the object instead of its pods.

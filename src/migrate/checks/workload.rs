@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{AS_ANNOTATION, NOT_ON_PODS, Notes};
+use super::{AS_ANNOTATION, NOT_ON_PODS, Notes, some};
 use crate::migrate::finding::Code;
 use crate::migrate::join::{Joined, describe};
 use crate::migrate::model::{Model, Workload};
@@ -71,7 +71,7 @@ pub fn exceptions(model: &Model, models: &[Model], notes: &mut Notes<'_>) {
         let whom = if covered.is_empty() {
             "no workload of the input".to_owned()
         } else {
-            covered.join(", ")
+            some(&covered)
         };
         let reason = format!(
             "It lets {whom} reach the identity of the node. Nothing takes its place: without NMI every pod can."
@@ -101,7 +101,7 @@ pub fn check(joined: &Joined<'_>, notes: &mut Notes<'_>) {
             .iter()
             .map(|used| used.identity.at.to_string())
             .collect();
-        let reason = format!("Its pods have {} identities: {}.", names.len(), names.join(", "));
+        let reason = format!("Its pods have {} identities: {}.", names.len(), some(&names));
         let action = "All of them get a binding, none writes its client id on the ServiceAccount. \
                       The application must name the client id \
                       of each; or set annotate: true in the one binding that is the default.";
@@ -217,13 +217,18 @@ fn is_windows(pod: &Node) -> bool {
 
 /// SecretProviderClasses that use pod identity: the client id is that of the pods that mount them.
 pub fn classes(models: &[Model], joined: &[Joined<'_>], notes: &mut Notes<'_>) {
+    let mut mounts: BTreeMap<(&str, &str), Vec<&Joined<'_>>> = BTreeMap::new();
+    for one in joined {
+        for class in &one.workload.classes {
+            let key = (one.workload.at.namespace.as_str(), class.as_str());
+            mounts.entry(key).or_default().push(one);
+        }
+    }
     for model in models {
         for class in &model.classes {
-            let consumers = joined.iter().filter(|joined| {
-                let near = joined.model.environment == model.environment || model.environment.is_none();
-                let workload = joined.workload;
-                near && workload.at.namespace == class.at.namespace
-                    && workload.classes.contains(&class.at.name)
+            let mounting = mounts.get(&(class.at.namespace.as_str(), class.at.name.as_str()));
+            let consumers = mounting.map_or(&[][..], Vec::as_slice).iter().filter(|joined| {
+                joined.model.environment == model.environment || model.environment.is_none()
             });
             // Identities by what they are, with how they are written.
             let mut identities: BTreeMap<String, String> = BTreeMap::new();

@@ -73,7 +73,7 @@ pub struct WorkloadPlan {
     pub why: Vec<String>,
     /// Its identities.
     pub identities: Vec<PlannedIdentity>,
-    /// ServiceAccount of its pods, after the switch.
+    /// ServiceAccount of its pods, after the switch; empty where that is not known.
     pub service_account: String,
     /// Whether that one is to be created.
     pub new_service_account: bool,
@@ -200,6 +200,7 @@ fn draft<'a>(joined: &'a Joined<'a>) -> Draft<'a> {
         blocked.push(format!("its kustomization cannot be built: {reason}"));
     }
     if workload.is_patch && workload.service_account.is_none() {
+        draft.account.clear();
         blocked.push("its ServiceAccount stands in a file that was not read".to_owned());
     }
     let names = [&workload.at.namespace, &workload.at.name, &draft.account];
