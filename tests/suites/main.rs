@@ -22,6 +22,7 @@ mod leadership;
 mod lifecycle;
 mod limits;
 mod mappings;
+mod migrate;
 mod ownership;
 mod process;
 mod removal;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         crash::trials(),
         two_clusters::trials(),
         webhook::trials(),
+        migrate::trials(),
     ];
     runner::run(suites.into_iter().flatten().collect())
 }

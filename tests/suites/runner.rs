@@ -19,7 +19,7 @@ const DEADLINE: Duration = Duration::from_mins(3);
 const LONG_DEADLINE: Duration = Duration::from_hours(3);
 
 /// The programs of other projects that the trials of a module use. They are built, once, before the deadline runs.
-const TOOLS: [(&str, &[Tool]); 1] = [("webhook", &[Tool::Webhook])];
+const TOOLS: [(&str, &[Tool]); 2] = [("webhook", &[Tool::Webhook]), ("migrate", &[Tool::Kustomize])];
 
 /// How many trials run at the same time: they wait more than they work.
 const THREADS: usize = 6;
