@@ -5,6 +5,7 @@ mod documents;
 mod generated;
 mod imports;
 mod manifests;
+mod migrate;
 
 use std::fs;
 use std::path::{Path, PathBuf};
