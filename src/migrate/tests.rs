@@ -243,13 +243,13 @@ fn the_default_service_account_never_gets_an_identity() {
     let taken = "---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {name: web, namespace: shop}\n";
     assert_eq!(rows(&of(&(objects.clone() + taken)))[0].3, "web-deployment");
     // Taken in from what this plan prints: it is the one.
-    let printed: String = report
+    let printed: Vec<String> = report
         .plan
         .outputs
         .iter()
-        .map(|output| format!("---\n{}\n", output.value))
+        .map(|output| output.value.to_string())
         .collect();
-    let again = of(&(objects + &printed));
+    let again = of(&format!("{objects}---\n{}\n", printed.join("\n---\n")));
     assert_eq!(rows(&again)[0].3, "web");
     assert_eq!(again.plan.steps[0].name, "switch", "everything is there already");
 }

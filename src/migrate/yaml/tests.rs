@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -63,12 +65,12 @@ fn bombs_are_refused() {
     let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..12 {
         let before = format!("*a{}, ", level - 1).repeat(10);
-        text += &format!("a{level}: &a{level} [{before}]\n");
+        writeln!(text, "a{level}: &a{level} [{before}]").unwrap();
     }
     assert!(one(&text).content.unwrap_err().message.contains("values"));
     let mut chain = "a0: &a0 [x]\n".to_owned();
     for level in 1..5000 {
-        chain += &format!("a{level}: &a{level} [*a{}]\n", level - 1);
+        writeln!(chain, "a{level}: &a{level} [*a{}]", level - 1).unwrap();
     }
     assert!(one(&chain).content.unwrap_err().message.contains("nested"));
     assert!(one(&"[".repeat(100_000)).content.is_err());
