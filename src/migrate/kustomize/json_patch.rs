@@ -44,6 +44,9 @@ pub fn apply(object: &Arc<Node>, operations: &Node) -> Result<Arc<Node>, String>
                 ));
             }
         };
+        if !object.is_bounded() {
+            return Err("a patch makes an object too large".to_owned());
+        }
     }
     Ok(object)
 }
@@ -176,6 +179,12 @@ mod tests {
         ] {
             assert!(equal(&patched(base, patch).unwrap(), &node(wanted)), "{patch}");
         }
+    }
+
+    #[test]
+    fn a_tree_that_is_copied_into_itself_is_refused() {
+        let patch = "- {op: copy, from: /a, path: /a/x}\n- {op: copy, from: /a, path: /a/y}\n".repeat(60);
+        assert!(patched("a: {b: c}\n", &patch).unwrap_err().contains("too large"));
     }
 
     #[test]

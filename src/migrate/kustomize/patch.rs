@@ -117,6 +117,9 @@ impl Patch {
                 Change::Merge(patch) => merge::objects(&resource.object, &patch.node, self.target.is_some()),
                 Change::MergeInto(patch) => merge::objects(&resource.object, patch, true),
             };
+            if !node.is_bounded() {
+                return Err(Unresolved::new(self.mark, "a patch makes an object too large"));
+            }
             resource.object = resource.object.with(node);
         }
         for at in deleted.into_iter().rev() {

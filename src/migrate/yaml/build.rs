@@ -8,10 +8,10 @@ use granit_parser::{Event, Marker, Options, Parser, ScalarStyle, Span};
 use super::{Mark, Node, Value};
 
 /// Deepest document. Kubernetes objects stay far below; the tree is walked by recursion.
-const MAX_DEPTH: usize = 100;
+pub const MAX_DEPTH: usize = 100;
 
 /// Most nodes that a document may stand for once its aliases are followed. A few lines can stand for billions.
-const MAX_NODES: u64 = 500_000;
+pub const MAX_NODES: u64 = 500_000;
 
 /// A document of a file.
 #[derive(Clone, Debug)]

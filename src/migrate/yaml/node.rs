@@ -213,6 +213,27 @@ impl Node {
         }
     }
 
+    /// Whether it is as bounded as a document that was parsed: patches can copy a tree into itself.
+    pub fn is_bounded(&self) -> bool {
+        let mut left = super::build::MAX_NODES;
+        self.fits(super::build::MAX_DEPTH, &mut left)
+    }
+
+    fn fits(&self, depth: usize, left: &mut u64) -> bool {
+        let Some(depth) = depth.checked_sub(1) else {
+            return false;
+        };
+        let Some(rest) = left.checked_sub(1) else {
+            return false;
+        };
+        *left = rest;
+        match &self.value {
+            Value::Scalar { .. } => true,
+            Value::List(items) => items.iter().all(|item| item.fits(depth, left)),
+            Value::Map(entries) => entries.iter().all(|(_, value)| value.fits(depth, left)),
+        }
+    }
+
     /// Calls `visit` with every node below this one and this one, with the keys that lead to it. Items of lists
     /// carry the key of their list.
     pub fn walk<'a>(
