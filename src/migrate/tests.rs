@@ -1,6 +1,7 @@
-use std::collections::BTreeSet;
+mod environments;
+mod properties;
 
-use proptest::prelude::*;
+use std::collections::BTreeSet;
 
 use super::finding::Code;
 use super::plan::State;
@@ -355,56 +356,6 @@ fn more_than_twenty_credentials_of_an_identity_are_an_error() {
 }
 
 #[test]
-fn overlays_are_planned_apart_and_a_workload_elsewhere_cannot_choose() {
-    let (base, base_binding) = (identity("shop", "web"), binding("shop", "web", "w"));
-    let overlay = |id: &str| {
-        format!(
-            "resources: [../base]\npatches:\n- target: {{kind: AzureIdentity}}\n  patch: '[{{op: replace, path: /spec/resourceID, value: {RG}/{id}}}]'\n"
-        )
-    };
-    let (dev, prod) = (overlay("web-dev"), overlay("web-prod"));
-    let workload = deployment("shop", "web", "w", "web");
-    let base_files = [
-        (
-            "base/kustomization.yaml",
-            &b"resources: [id.yaml, binding.yaml]\n"[..],
-        ),
-        ("base/id.yaml", base.as_bytes()),
-        ("base/binding.yaml", base_binding.as_bytes()),
-        ("dev/kustomization.yaml", dev.as_bytes()),
-        ("prod/kustomization.yaml", prod.as_bytes()),
-        ("web.yaml", workload.as_bytes()),
-    ];
-    let both = report(&read(&base_files), "default", false);
-    assert_eq!(rows(&both)[0].2, State::Blocked);
-    assert!(codes(&both).contains("ambiguous-environment"));
-    let one = report(
-        &read(&[&base_files[..4], &base_files[5..]].concat()),
-        "default",
-        false,
-    );
-    assert_eq!(rows(&one)[0].2, State::Planned);
-    assert!(codes(&one).contains("other-kustomization"));
-    assert!(one.plan.credentials[0].resource_id.ends_with("/web-dev"));
-}
-
-#[test]
-fn what_a_kustomization_that_cannot_be_built_holds_is_not_planned() {
-    let all = identity("shop", "web") + &binding("shop", "web", "w") + &deployment("shop", "web", "w", "web");
-    let files = [
-        (
-            "o/kustomization.yaml",
-            &b"resources: [all.yaml, https://example.com/x]\n"[..],
-        ),
-        ("o/all.yaml", all.as_bytes()),
-    ];
-    let report = report(&read(&files), "default", false);
-    assert_eq!(rows(&report)[0].2, State::Blocked);
-    assert!(codes(&report).contains("kustomization-unresolved"));
-    assert_eq!(report.plan.outputs, []);
-}
-
-#[test]
 fn printed_objects_are_the_operators_own_and_have_good_names() {
     use crate::api::WorkloadIdentityBinding;
     use k8s_openapi::api::core::v1::ServiceAccount;
@@ -426,73 +377,5 @@ fn printed_objects_are_the_operators_own_and_have_good_names() {
             _ => drop(serde_json::from_value::<WorkloadIdentityBinding>(value).unwrap()),
         }
         assert!(names.insert(output.title.clone()), "{} twice", output.title);
-    }
-}
-
-/// A repository: which identity each selector leads to, and the workloads with namespace, selector and ServiceAccount.
-fn repository() -> impl Strategy<Value = (Vec<usize>, Vec<(usize, usize, usize)>)> {
-    let selectors = prop::collection::vec(0..4_usize, 1..6);
-    selectors.prop_flat_map(|selectors| {
-        let workloads = prop::collection::vec((0..3_usize, 0..selectors.len(), 0..4_usize), 0..12);
-        (Just(selectors), workloads)
-    })
-}
-
-proptest! {
-    #[test]
-    fn credentials_are_the_distinct_identities_namespaces_and_service_accounts((selectors, workloads) in repository()) {
-        let mut text: String = (0..4).map(|n| identity("azure", &format!("id{n}"))).collect();
-        for (selector, id) in selectors.iter().enumerate() {
-            text += &binding("azure", &format!("id{id}"), &format!("s{selector}"));
-        }
-        for (number, (namespace, selector, account)) in workloads.iter().enumerate() {
-            // The fourth ServiceAccount is the one that must not be used.
-            let account = if *account == 3 { "default".to_owned() } else { format!("sa{account}") };
-            text += &deployment(&format!("ns{namespace}"), &format!("w{number}"), &format!("s{selector}"), &account);
-        }
-        let report = of(&text);
-        prop_assert_eq!(report.plan.workloads.len(), workloads.len());
-        let mut wanted = BTreeSet::new();
-        for workload in &report.plan.workloads {
-            prop_assert_eq!(workload.state, State::Planned);
-            prop_assert_ne!(&workload.service_account, "default");
-            for identity in &workload.identities {
-                wanted.insert((&identity.azure_identity, &workload.namespace, &workload.service_account));
-            }
-        }
-        let planned: usize = report.plan.credentials.iter().map(|counted| counted.planned).sum();
-        prop_assert_eq!(planned, wanted.len());
-        let bindings = report.plan.outputs.iter().filter(|output| output.title.starts_with("WorkloadIdentityBinding")).count();
-        prop_assert_eq!(bindings, wanted.len());
-        // One ServiceAccount never gives a workload more than it had.
-        for a in &report.plan.workloads {
-            for b in &report.plan.workloads {
-                if (&a.namespace, &a.service_account) == (&b.namespace, &b.service_account) {
-                    prop_assert_eq!(&a.identities, &b.identities);
-                }
-            }
-        }
-        let json = |report: &Report| serde_json::to_string(report).unwrap();
-        prop_assert_eq!(json(&report), json(&of(&text)));
-    }
-
-    #[test]
-    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        report(&read(&[("a.yaml", &bytes), ("kustomization.yaml", &bytes)]), "default", false);
-    }
-
-    #[test]
-    fn no_change_of_good_files_makes_it_panic(at in 0..2000_usize, with in "[ -~\n\t]{0,3}", cut in 0..40_usize) {
-        let all = identity("shop", "web") + &binding("shop", "web", "w") + &deployment("shop", "web", "w", "web");
-        let overlay = "resources: [all.yaml]\nnamespace: x\nnamePrefix: p-\npatches:\n- target: {kind: AzureIdentity, name: web}\n  \
-                       patch: |-\n    - op: add\n      path: /spec/type\n      value: 1\n";
-        let mut bytes = format!("{overlay}\0{all}").into_bytes();
-        let at = at.min(bytes.len());
-        let end = (at + cut).min(bytes.len());
-        bytes.splice(at..end, with.bytes());
-        let mut parts = bytes.split(|byte| *byte == 0);
-        let overlay = parts.next().unwrap_or_default();
-        let all = parts.next().unwrap_or_default();
-        report(&read(&[("kustomization.yaml", overlay), ("all.yaml", all)]), "default", false);
     }
 }
