@@ -1,10 +1,14 @@
 //! The command line: every setting is a flag and an environment variable.
 
+mod migrate;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+
+pub use migrate::{MigrateArgs, MigrateOutput};
 
 use crate::api::DeletionPolicy;
 use crate::azure::{Cloud, CredentialKind, Pacing};
@@ -43,6 +47,9 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Print the CustomResourceDefinition as YAML.
     Crd,
+    /// Plan the migration from aad-pod-identity. Reads files, changes nothing.
+    #[command(after_help = migrate::AFTER_HELP)]
+    Migrate(MigrateArgs),
 }
 
 /// Settings of the operator.

@@ -12,4 +12,5 @@ pub mod fairness;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod migrate;
 pub mod runtime;

@@ -9,17 +9,25 @@ use tokio_util::sync::CancellationToken;
 use workload_identity_binding::api;
 use workload_identity_binding::app::{App, Failure};
 use workload_identity_binding::cli::{Cli, Command, RunArgs};
+use workload_identity_binding::migrate;
 use workload_identity_binding::runtime::telemetry;
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Run(args) => run(*args),
+        Command::Run(args) => run(*args).map(|()| 0),
         Command::Crd => api::crd_yaml()
-            .map(|yaml| print!("{yaml}"))
+            .map(|yaml| {
+                print!("{yaml}");
+                0
+            })
             .map_err(|e| Failure::Other(e.to_string())),
+        Command::Migrate(args) => migrate::run(&args).map_err(|e| match e {
+            migrate::Failure::Path(_) => Failure::Setting(e.to_string()),
+            _ => Failure::Other(e.to_string()),
+        }),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(failure) => {
             // One line, whatever the sentence quotes.
             let sentence = failure.to_string();

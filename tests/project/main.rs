@@ -10,6 +10,7 @@ mod manifests;
 mod monitoring;
 mod reference;
 mod release;
+mod migrate;
 
 use std::fs;
 use std::path::{Path, PathBuf};

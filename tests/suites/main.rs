@@ -27,6 +27,7 @@ mod lifecycle;
 mod limits;
 mod mappings;
 mod monitoring;
+mod migrate;
 mod ownership;
 mod process;
 mod release;
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
         kustomize::trials(),
         gitops::trials(),
         chart::trials(),
+        migrate::trials(),
     ];
     runner::run(suites.into_iter().flatten().collect())
 }

@@ -1,0 +1,214 @@
+//! Patches and what they are for.
+
+use std::sync::Arc;
+
+use regex::Regex;
+
+use super::build::{Resource, Unresolved};
+use super::{json_patch, merge};
+use crate::migrate::object::Object;
+use crate::migrate::yaml::{self, Mark, Node, Value};
+
+/// A patch.
+pub struct Patch {
+    mark: Mark,
+    target: Option<Target>,
+    change: Change,
+}
+
+enum Change {
+    /// A list of operations.
+    Operations(Arc<Node>),
+    /// A part of an object.
+    Merge(Object),
+    /// A part of an object that does not say of which.
+    MergeInto(Arc<Node>),
+}
+
+/// What a patch is for: each part is an anchored expression.
+#[derive(Default)]
+struct Target {
+    group: Option<Regex>,
+    version: Option<Regex>,
+    kind: Option<Regex>,
+    name: Option<Regex>,
+    namespace: Option<Regex>,
+    labels: Vec<(String, String)>,
+    annotations: Vec<(String, String)>,
+}
+
+/// The documents of a patch that is written in the kustomization itself. All of it stands at the place of the text.
+pub fn inline(at: &Node, text: &str) -> Result<Vec<Arc<Node>>, Unresolved> {
+    let mut nodes = Vec::new();
+    for document in yaml::parse(at.mark.file, text) {
+        let broken =
+            |e: yaml::Broken| Unresolved::new(at.mark, format!("a patch cannot be parsed: {}", e.message));
+        nodes.extend(
+            document
+                .content
+                .map_err(broken)?
+                .map(|node| placed(&node, at.mark)),
+        );
+    }
+    Ok(nodes)
+}
+
+fn placed(node: &Node, mark: Mark) -> Arc<Node> {
+    let value = match &node.value {
+        Value::Scalar { .. } => node.value.clone(),
+        Value::List(items) => Value::List(items.iter().map(|item| placed(item, mark)).collect()),
+        Value::Map(entries) => {
+            let entries = entries.iter().map(|(k, v)| (placed(k, mark), placed(v, mark)));
+            Value::Map(entries.collect())
+        }
+    };
+    Arc::new(Node { mark, value })
+}
+
+impl Patch {
+    /// The patches that documents are.
+    pub fn all(
+        nodes: Vec<Arc<Node>>,
+        target: Option<&Arc<Node>>,
+        mark: Mark,
+    ) -> Result<Vec<Self>, Unresolved> {
+        let mut patches = Vec::new();
+        for node in nodes {
+            let change = match &node.value {
+                Value::List(_) => Change::Operations(node),
+                _ if node.get("op").is_some() => {
+                    Change::Operations(node.with(Value::List(vec![node.clone()])))
+                }
+                _ => match Object::of(&node) {
+                    Some(object) => Change::Merge(object),
+                    None => Change::MergeInto(node),
+                },
+            };
+            if target.is_none() && !matches!(change, Change::Merge(_)) {
+                return Err(Unresolved::new(mark, "a patch does not say what it is for"));
+            }
+            let target = target.map(Target::of).transpose()?;
+            patches.push(Self { mark, target, change });
+        }
+        Ok(patches)
+    }
+
+    /// Carries it out on all objects that it is for.
+    pub fn apply(&self, all: &mut Vec<Resource>) -> Result<(), Unresolved> {
+        let mut met = false;
+        let mut deleted = Vec::new();
+        for (at, resource) in all.iter_mut().enumerate() {
+            let wanted = match (&self.target, &self.change) {
+                (Some(target), _) => target.wants(resource),
+                (None, Change::Merge(object)) => is_for(object, resource),
+                (None, _) => false,
+            };
+            if !wanted {
+                continue;
+            }
+            met = true;
+            let node = match &self.change {
+                Change::Operations(operations) => json_patch::apply(&resource.object.node, operations)
+                    .map_err(|reason| Unresolved::new(self.mark, reason))?,
+                Change::Merge(patch) if patch.node.text_at(&["$patch"]) == Some("delete") => {
+                    deleted.push(at);
+                    continue;
+                }
+                Change::Merge(patch) => merge::objects(&resource.object, &patch.node, self.target.is_some()),
+                Change::MergeInto(patch) => merge::objects(&resource.object, patch, true),
+            };
+            if !node.is_bounded() {
+                return Err(Unresolved::new(self.mark, "a patch makes an object too large"));
+            }
+            resource.object = resource.object.with(node);
+        }
+        for at in deleted.into_iter().rev() {
+            all.remove(at);
+        }
+        match &self.change {
+            Change::Merge(object) if !met && self.target.is_none() => {
+                let reason = format!(
+                    "a patch is for {} {}, which is not there",
+                    object.kind, object.name
+                );
+                Err(Unresolved::new(self.mark, reason))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether a patch without a target is for this object, under its name of now or of before.
+fn is_for(patch: &Object, resource: &Resource) -> bool {
+    let object = &resource.object;
+    if patch.group() != object.group() || patch.kind != object.kind {
+        return false;
+    }
+    let meets = |name: &str, namespace: Option<&str>| {
+        patch.name == name
+            && (patch.namespace.is_none() || namespace.is_none() || patch.namespace.as_deref() == namespace)
+    };
+    let before = resource.before.iter();
+    meets(&object.name, object.namespace.as_deref())
+        || before
+            .into_iter()
+            .any(|(name, namespace)| meets(name, namespace.as_deref()))
+}
+
+impl Target {
+    fn of(node: &Arc<Node>) -> Result<Self, Unresolved> {
+        let expression = |key: &str| {
+            let text = node.text_at(&[key]).filter(|text| !text.is_empty());
+            let compiled = text.map(|text| Regex::new(&format!("^(?:{text})$")));
+            compiled.transpose().map_err(|_| {
+                Unresolved::new(node.mark, format!("{key} of a patch's target is no expression"))
+            })
+        };
+        let pairs = |key: &str| {
+            let text = node.text_at(&[key]).unwrap_or_default();
+            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+            let pair = |part: &str| match part.split_once('=') {
+                Some((k, v)) if !k.ends_with('!') && !k.contains([' ', '(']) => {
+                    Ok((k.to_owned(), v.trim_start_matches('=').to_owned()))
+                }
+                _ => Err(Unresolved::new(
+                    node.mark,
+                    format!("{key} {text} of a patch's target is not understood here"),
+                )),
+            };
+            parts.map(pair).collect::<Result<Vec<_>, _>>()
+        };
+        Ok(Self {
+            group: expression("group")?,
+            version: expression("version")?,
+            kind: expression("kind")?,
+            name: expression("name")?,
+            namespace: expression("namespace")?,
+            labels: pairs("labelSelector")?,
+            annotations: pairs("annotationSelector")?,
+        })
+    }
+
+    fn wants(&self, resource: &Resource) -> bool {
+        let object = &resource.object;
+        let meets =
+            |expression: &Option<Regex>, text: &str| expression.as_ref().is_none_or(|e| e.is_match(text));
+        let has = |field: &str, pairs: &[(String, String)]| {
+            pairs
+                .iter()
+                .all(|(key, value)| object.node.text_at(&["metadata", field, key]) == Some(value))
+        };
+        let now = (object.name.clone(), object.namespace.clone());
+        let named = std::iter::once(&now)
+            .chain(&resource.before)
+            .any(|(name, namespace)| {
+                meets(&self.name, name) && meets(&self.namespace, namespace.as_deref().unwrap_or_default())
+            });
+        named
+            && meets(&self.group, object.group())
+            && meets(&self.version, object.version())
+            && meets(&self.kind, &object.kind)
+            && has("labels", &self.labels)
+            && has("annotations", &self.annotations)
+    }
+}

@@ -1,0 +1,278 @@
+//! What the objects of an environment mean for pod identity. Pure.
+
+mod elsewhere;
+mod identity;
+mod other;
+mod values;
+mod workload;
+
+pub use elsewhere::{Elsewhere, Form};
+pub use identity::{ArmId, Binding, Casing, Exception, Identity};
+pub use other::{Installation, PodIdentityClass};
+pub use workload::Workload;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::finding::{Code, Finding};
+use super::kustomize::{Environment, FILE_NAMES};
+use super::object::{CLUSTER_SCOPED, Object};
+use super::source::Sources;
+use super::yaml::{Mark, Node};
+use crate::api::GROUP;
+use crate::domain::IdentityId;
+
+/// Group of the objects of pod identity.
+pub const POD_IDENTITY: &str = "aadpodidentity.k8s.io";
+
+/// The label, on pods.
+pub const LABEL: &str = "aadpodidbinding";
+
+/// The label that takes its place.
+pub const USE_LABEL: &str = "azure.workload.identity/use";
+
+/// A text and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text {
+    /// The text.
+    pub text: String,
+    /// Where it stands.
+    pub mark: Mark,
+}
+
+impl Text {
+    /// The text of a scalar.
+    pub fn of(node: &Node) -> Option<Self> {
+        let text = node.as_text()?.to_owned();
+        Some(Self {
+            text,
+            mark: node.mark,
+        })
+    }
+}
+
+/// Which object something is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reference {
+    /// Namespace; that of the command line where the object names none.
+    pub namespace: String,
+    /// Kind.
+    pub kind: String,
+    /// Name.
+    pub name: String,
+    /// Where it stands.
+    pub mark: Mark,
+}
+
+impl std::fmt::Display for Reference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.namespace.is_empty() {
+            write!(f, "{} {}", self.kind, self.name)
+        } else {
+            write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+        }
+    }
+}
+
+impl Reference {
+    fn of(object: &Object, default_namespace: &str) -> Self {
+        let default = if CLUSTER_SCOPED.contains(&object.kind.as_str()) {
+            ""
+        } else {
+            default_namespace
+        };
+        Self {
+            namespace: object.namespace.clone().unwrap_or_else(|| default.to_owned()),
+            kind: object.kind.clone(),
+            name: object.name.clone(),
+            mark: object.mark(),
+        }
+    }
+}
+
+/// Everything of one environment that has to do with identities.
+#[derive(Clone, Debug, Default)]
+pub struct Model {
+    /// Folder of the kustomization; none for the files that none uses.
+    pub environment: Option<String>,
+    /// Why the kustomization could not be built.
+    pub unresolved: Option<String>,
+    /// Identities.
+    pub identities: Vec<Identity>,
+    /// Bindings.
+    pub bindings: Vec<Binding>,
+    /// Exceptions.
+    pub exceptions: Vec<Exception>,
+    /// Everything that makes pods.
+    pub workloads: Vec<Workload>,
+    /// ServiceAccounts.
+    pub accounts: Vec<Reference>,
+    /// SecretProviderClasses that use pod identity.
+    pub classes: Vec<PodIdentityClass>,
+    /// Labels where pods are not made in a way that is understood.
+    pub elsewhere: Vec<Elsewhere>,
+    /// Parts of pod identity itself.
+    pub installation: Vec<Installation>,
+    /// Where objects stand that name no namespace.
+    pub without_namespace: Vec<Mark>,
+    /// What is there already of what a plan may create: `ServiceAccount shop/web`.
+    pub present: BTreeSet<String>,
+    /// ARM ids that WorkloadIdentityBindings give to a ServiceAccount already, by its namespace and name.
+    pub bound: BTreeMap<(String, String), BTreeSet<String>>,
+}
+
+impl Model {
+    fn read(&mut self, object: &Object, namespace: &str, notes: &mut Vec<Note>) {
+        let reference = Reference::of(object, namespace);
+        if object.namespace.is_none() && (object.group() == POD_IDENTITY || workload::is_labelled(object)) {
+            self.without_namespace.push(reference.mark);
+        }
+        if [
+            "ServiceAccount",
+            "WorkloadIdentityBinding",
+            "ClusterRole",
+            "ClusterRoleBinding",
+        ]
+        .contains(&object.kind.as_str())
+        {
+            self.present.insert(reference.to_string());
+        }
+        match (object.group(), object.kind.as_str()) {
+            (GROUP, "WorkloadIdentityBinding") => {
+                let text = |path: &[&str]| object.node.text_at(path);
+                let id =
+                    text(&["spec", "identity", "resourceId"]).and_then(|id| id.parse::<IdentityId>().ok());
+                if let (Some(id), Some(account)) = (id, text(&["spec", "serviceAccount", "name"])) {
+                    let key = (reference.namespace, account.to_owned());
+                    self.bound.entry(key).or_default().insert(id.key().to_owned());
+                }
+            }
+            (POD_IDENTITY, "AzureIdentity") => self.identities.push(Identity::of(object, reference)),
+            (POD_IDENTITY, "AzureIdentityBinding") => self.bindings.push(Binding::of(object, reference)),
+            (POD_IDENTITY, "AzurePodIdentityException") => {
+                self.exceptions.push(Exception::of(object, reference));
+            }
+            (POD_IDENTITY, "AzureAssignedIdentity") => notes.push((
+                Code::AssignedIdentity,
+                reference.mark,
+                reference.to_string(),
+                "MIC writes this object; it is no source of anything.".to_owned(),
+                "Leave it out of the repository. In the cluster it must be gone before MIC is removed."
+                    .to_owned(),
+            )),
+            ("", "ServiceAccount") => self.accounts.push(reference),
+            ("secrets-store.csi.x-k8s.io", "SecretProviderClass") => {
+                self.classes.extend(PodIdentityClass::of(object, reference));
+            }
+            _ => {
+                self.installation.extend(Installation::of(object, &reference));
+                if let Some(workload) = Workload::of(object, reference.clone()) {
+                    self.workloads.push(workload);
+                    other::settings(&object.node, &reference, notes);
+                } else {
+                    self.value_tree(
+                        &object.node,
+                        &reference,
+                        release_namespace(object, namespace),
+                        notes,
+                    );
+                }
+                other::notes(object, &reference, notes);
+            }
+        }
+    }
+
+    /// What chart values, custom resources and other trees hold.
+    fn value_tree(&mut self, tree: &Arc<Node>, holder: &Reference, namespace: &str, notes: &mut Vec<Note>) {
+        values::identities(tree, namespace, self);
+        self.elsewhere.extend(elsewhere::labels(tree, holder, namespace));
+        other::settings(tree, holder, notes);
+    }
+}
+
+/// A finding without its file names.
+pub type Note = (Code, Mark, String, String, String);
+
+/// Namespace in which the pods of a release run.
+fn release_namespace<'a>(object: &'a Object, default_namespace: &'a str) -> &'a str {
+    let target = ["targetNamespace"]
+        .iter()
+        .find_map(|key| object.node.text_at(&["spec", key]));
+    let destination = object.node.text_at(&["spec", "destination", "namespace"]);
+    target
+        .or(destination)
+        .or(object.namespace.as_deref())
+        .unwrap_or(default_namespace)
+}
+
+/// The models of all environments; the first is that of the files that no kustomization uses.
+pub fn models(
+    environments: &[Environment],
+    sources: &Sources,
+    namespace: &str,
+) -> (Vec<Model>, Vec<Finding>) {
+    let mut findings = Vec::new();
+    let mut models = Vec::new();
+    for environment in environments {
+        let mut model = Model {
+            environment: environment.name.clone(),
+            unresolved: environment.unresolved.clone(),
+            ..Model::default()
+        };
+        let mut notes = Vec::new();
+        for object in &environment.objects {
+            model.read(object, namespace, &mut notes);
+        }
+        if environment.name.is_none() {
+            value_files(&mut model, sources, namespace, &mut notes);
+        }
+        findings.extend(notes.into_iter().map(|(code, mark, subject, reason, action)| {
+            let finding = Finding::new(code, sources.place(mark), reason, action);
+            finding.about(subject).within(environment.name.as_deref())
+        }));
+        models.push(model);
+    }
+    let nameless: Vec<Mark> = models
+        .iter()
+        .flat_map(|model| model.without_namespace.iter().copied())
+        .collect();
+    if let Some(first) = nameless.iter().min() {
+        let reason = format!(
+            "{} objects of pod identity or with its label name no namespace: {namespace} is taken for it.",
+            nameless.len()
+        );
+        let action = "Say which one with --namespace, as you do with kubectl apply.";
+        findings.push(Finding::new(
+            Code::NamespaceMissing,
+            sources.place(*first),
+            reason,
+            action,
+        ));
+    }
+    (models, findings)
+}
+
+/// Documents that are no objects: values of charts, and patches that no kustomization carries out.
+fn value_files(model: &mut Model, sources: &Sources, namespace: &str, notes: &mut Vec<Note>) {
+    for source in sources.files.iter().filter(|source| source.asked) {
+        let name = source.path.rsplit('/').next().unwrap_or_default();
+        if FILE_NAMES.contains(&name) {
+            continue;
+        }
+        for node in source
+            .documents
+            .iter()
+            .filter_map(|document| document.content.as_ref())
+        {
+            if Object::of(node).is_none() {
+                let holder = Reference {
+                    namespace: namespace.to_owned(),
+                    kind: "values".to_owned(),
+                    name: name.to_owned(),
+                    mark: node.mark,
+                };
+                model.value_tree(node, &holder, namespace, notes);
+            }
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! What is to be created, changed and removed, in the order in which nothing loses its access. Pure.
+
+mod accounts;
+mod objects;
+mod steps;
+
+pub use objects::Output;
+pub use steps::{Item, Step};
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use strum::IntoStaticStr;
+
+use super::finding::{Code, Finding, Place};
+use super::join::{Index, Joined, Miss};
+use super::model::{ArmId, Model};
+use super::source::Sources;
+use crate::domain::IdentityId;
+
+/// Most federated identity credentials that Azure allows on one identity.
+const LIMIT: usize = 20;
+
+/// How far a workload can be planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, IntoStaticStr)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+pub enum State {
+    /// Completely.
+    Planned,
+    /// But for values that are filled in later.
+    Unresolved,
+    /// Not, until a person has decided or repaired something.
+    Blocked,
+    /// Pod identity gives its pods nothing, as far as the input shows.
+    NoIdentity,
+}
+
+/// An identity of a workload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlannedIdentity {
+    /// Namespace and name of the AzureIdentity.
+    pub azure_identity: String,
+    /// ARM id, as written.
+    pub resource_id: String,
+    /// Client id, as written.
+    pub client_id: String,
+    /// Name of the WorkloadIdentityBinding; none where it cannot be made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub binding: Option<String>,
+}
+
+/// What becomes of a workload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadPlan {
+    /// Kustomization that it was seen through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
+    /// Namespace.
+    pub namespace: String,
+    /// Kind.
+    pub kind: String,
+    /// Name.
+    pub name: String,
+    /// Where it stands.
+    pub place: Place,
+    /// How far it can be planned.
+    pub state: State,
+    /// Why no further.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub why: Vec<String>,
+    /// Its identities.
+    pub identities: Vec<PlannedIdentity>,
+    /// ServiceAccount of its pods, after the switch; empty where that is not known.
+    pub service_account: String,
+    /// Whether that one is to be created.
+    pub new_service_account: bool,
+}
+
+/// How many credentials an identity gets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Credentials {
+    /// ARM id.
+    pub resource_id: String,
+    /// Planned credentials: one for each ServiceAccount that uses the identity.
+    pub planned: usize,
+    /// Most that Azure allows.
+    pub limit: usize,
+}
+
+/// The plan.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// Workloads, by environment, namespace, kind and name.
+    pub workloads: Vec<WorkloadPlan>,
+    /// Steps, in order.
+    pub steps: Vec<Step>,
+    /// Credentials by identity.
+    pub credentials: Vec<Credentials>,
+    /// Objects to apply.
+    #[serde(skip)]
+    pub outputs: Vec<Output>,
+    /// What planning has found.
+    #[serde(skip)]
+    pub findings: Vec<Finding>,
+}
+
+/// A workload, its ServiceAccount, and the ids of its identities where all of them are known.
+struct Draft<'a> {
+    joined: &'a Joined<'a>,
+    state: State,
+    why: Vec<String>,
+    account: String,
+    new_account: bool,
+    ids: Vec<IdentityId>,
+}
+
+/// Plans the migration of everything that was joined.
+pub fn plan<'a>(sources: &Sources, models: &'a [Model], index: &Index<'a>, joined: &'a [Joined<'a>]) -> Plan {
+    let mut order: Vec<&Joined<'_>> = joined.iter().collect();
+    order.sort_by_key(|j| (&j.model.environment, &j.workload.at));
+    let mut drafts: Vec<Draft<'_>> = order.into_iter().map(draft).collect();
+    let mut plan = Plan::default();
+    accounts::choose(sources, models, &mut drafts, &mut plan.findings);
+    let mut seen = BTreeSet::new();
+    for draft in &drafts {
+        plan.workloads.push(workload(sources, draft));
+        if draft.state == State::Planned {
+            objects::outputs(draft, &mut seen, &mut plan.outputs);
+        }
+    }
+    plan.credentials = count(&drafts);
+    for counted in plan.credentials.iter().filter(|counted| counted.planned > LIMIT) {
+        let reason = format!(
+            "{} would get {} credentials; Azure allows {LIMIT}.",
+            counted.resource_id, counted.planned
+        );
+        let action = "Let workloads share a ServiceAccount, or use a second identity.";
+        let first = drafts
+            .iter()
+            .find(|d| d.ids.iter().any(|id| id.to_string() == counted.resource_id));
+        let place = first
+            .map(|d| sources.place(d.joined.workload.at.mark))
+            .unwrap_or_default();
+        plan.findings
+            .push(Finding::new(Code::CredentialLimit, place, reason, action));
+    }
+    plan.steps = steps::steps(sources, models, index, &drafts, &plan.outputs);
+    plan
+}
+
+fn draft<'a>(joined: &'a Joined<'a>) -> Draft<'a> {
+    let mut draft = Draft {
+        joined,
+        state: State::Planned,
+        why: Vec::new(),
+        account: joined.workload.account().to_owned(),
+        new_account: false,
+        ids: Vec::new(),
+    };
+    let mut blocked = Vec::new();
+    let mut unresolved = Vec::new();
+    for used in &joined.uses {
+        let identity = used.identity;
+        match identity.arm_id() {
+            _ if identity.kind != 0 => blocked.push(format!("{} is a service principal", identity.at)),
+            _ if identity.auxiliary.is_some() => {
+                blocked.push(format!("{} names further tenants", identity.at));
+            }
+            _ if identity.casing.conflict.is_some() => {
+                blocked.push(format!("{} says two things", identity.at));
+            }
+            ArmId::Known(id) => draft.ids.push(id),
+            ArmId::Unresolved(text) => unresolved.push(format!("the ARM id {text} is filled in later")),
+            ArmId::Missing => blocked.push(format!("{} has no resourceID", identity.at)),
+            ArmId::Invalid(_) => blocked.push(format!("the resourceID of {} is no ARM id", identity.at)),
+        }
+    }
+    for miss in &joined.misses {
+        match miss {
+            Miss::Ambiguous(_) => {
+                blocked.push("several kustomizations have different identities for it".to_owned());
+            }
+            Miss::Unbuilt(name) => blocked.push(format!("its binding is in {name}, which cannot be built")),
+            Miss::Different(binding, _) => {
+                blocked.push(format!("the identity of {} is defined differently", binding.at));
+            }
+            Miss::Dangling(binding) if joined.uses.is_empty() => {
+                blocked.push(format!("the identity of {} is not in the input", binding.at));
+            }
+            Miss::Dangling(_) | Miss::DeadLabel | Miss::Namespace(_) => {}
+        }
+    }
+    let workload = joined.workload;
+    if let Some(reason) = &joined.model.unresolved {
+        blocked.push(format!("its kustomization cannot be built: {reason}"));
+    }
+    if workload.is_patch && workload.service_account.is_none() {
+        draft.account.clear();
+        blocked.push("its ServiceAccount stands in a file that was not read".to_owned());
+    }
+    let names = [&workload.at.namespace, &workload.at.name, &draft.account];
+    if let Some(name) = names.into_iter().find(|name| !is_object_name(name)) {
+        unresolved.push(format!("{name:?} is no name of an object yet"));
+    }
+    draft.state = if !blocked.is_empty() {
+        State::Blocked
+    } else if joined.uses.is_empty() {
+        State::NoIdentity
+    } else if !unresolved.is_empty() {
+        State::Unresolved
+    } else {
+        State::Planned
+    };
+    draft.why = blocked;
+    if draft.state == State::NoIdentity {
+        let nothing = joined.misses.iter().map(|miss| match miss {
+            Miss::Namespace(binding) => format!("{} serves another namespace only", binding.at),
+            _ => "no binding of the input selects its label".to_owned(),
+        });
+        draft.why.extend(nothing);
+    } else {
+        draft.why.extend(unresolved);
+    }
+    draft
+}
+
+/// Whether a text is a DNS subdomain, which names of objects have to be.
+fn is_object_name(text: &str) -> bool {
+    let outer = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    text.len() <= 253
+        && text.split('.').all(|part| {
+            outer(part.chars().next())
+                && outer(part.chars().next_back())
+                && part
+                    .chars()
+                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        })
+}
+
+fn workload(sources: &Sources, draft: &Draft<'_>) -> WorkloadPlan {
+    let at = &draft.joined.workload.at;
+    let identities = draft.joined.uses.iter().enumerate().map(|(number, used)| {
+        let text = |text: &Option<super::model::Text>| {
+            text.as_ref()
+                .map(|t| t.text.trim().to_owned())
+                .unwrap_or_default()
+        };
+        PlannedIdentity {
+            azure_identity: format!("{}/{}", used.identity.at.namespace, used.identity.at.name),
+            resource_id: text(&used.identity.resource_id),
+            client_id: text(&used.identity.client_id),
+            binding: (draft.state == State::Planned).then(|| objects::binding_name(draft, number)),
+        }
+    });
+    WorkloadPlan {
+        environment: draft.joined.model.environment.clone(),
+        namespace: at.namespace.clone(),
+        kind: at.kind.clone(),
+        name: at.name.clone(),
+        place: sources.place(at.mark),
+        state: draft.state,
+        why: draft.why.clone(),
+        identities: identities.collect(),
+        service_account: draft.account.clone(),
+        new_service_account: draft.new_account,
+    }
+}
+
+/// One credential for each identity, namespace and ServiceAccount.
+fn count(drafts: &[Draft<'_>]) -> Vec<Credentials> {
+    type Subjects<'a> = BTreeSet<(&'a str, &'a str)>;
+    let mut by_id: BTreeMap<&str, (&IdentityId, Subjects<'_>)> = BTreeMap::new();
+    for draft in drafts.iter().filter(|draft| draft.state == State::Planned) {
+        for id in &draft.ids {
+            let subject = (
+                draft.joined.workload.at.namespace.as_str(),
+                draft.account.as_str(),
+            );
+            by_id
+                .entry(id.key())
+                .or_insert_with(|| (id, BTreeSet::new()))
+                .1
+                .insert(subject);
+        }
+    }
+    let counted = by_id.into_values().map(|(id, subjects)| Credentials {
+        resource_id: id.to_string(),
+        planned: subjects.len(),
+        limit: LIMIT,
+    });
+    counted.collect()
+}

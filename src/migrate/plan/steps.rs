@@ -1,0 +1,257 @@
+//! The steps: grant, switch the pods, remove bindings and identities, remove MIC and NMI.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use strum::IntoStaticStr;
+
+use super::{Draft, Output, State};
+use crate::migrate::finding::{Code, Place};
+use crate::migrate::join::Index;
+use crate::migrate::model::{Binding, LABEL, Model, Reference, USE_LABEL};
+use crate::migrate::source::Sources;
+use crate::migrate::yaml::Mark;
+
+/// What is done to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, IntoStaticStr)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub enum Action {
+    /// It is made.
+    Create,
+    /// It is changed.
+    Change,
+    /// It is deleted and made anew.
+    Recreate,
+    /// It goes.
+    Remove,
+    /// It has to stay.
+    Keep,
+}
+
+/// A part of a step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Item {
+    /// What is done.
+    pub action: Action,
+    /// To what.
+    pub object: String,
+    /// Where that stands; nothing for what is made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+    /// Kustomization that it was seen through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
+    /// How, or why.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+}
+
+/// A step. The next one begins when all of it is done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    /// `grant`, `switch`, `clean` or `uninstall`.
+    pub name: &'static str,
+    /// What it is for.
+    pub title: &'static str,
+    /// Its parts.
+    pub items: Vec<Item>,
+}
+
+pub fn steps<'a>(
+    sources: &Sources,
+    models: &'a [Model],
+    index: &Index<'a>,
+    drafts: &[Draft<'a>],
+    outputs: &[Output],
+) -> Vec<Step> {
+    let step = |name, title, items| Step { name, title, items };
+    let all = [
+        step(
+            "grant",
+            "Create what the identities need, and wait until every binding is Ready",
+            grant(models, outputs),
+        ),
+        step(
+            "switch",
+            "Switch the pods, and see that they work",
+            switch(sources, drafts),
+        ),
+        step(
+            "clean",
+            "Remove bindings and identities of pod identity",
+            clean(sources, models, index, drafts),
+        ),
+        step(
+            "uninstall",
+            "Remove pod identity itself, when nothing uses it any more",
+            uninstall(sources, models, drafts),
+        ),
+    ];
+    all.into_iter().filter(|step| !step.items.is_empty()).collect()
+}
+
+fn grant(models: &[Model], outputs: &[Output]) -> Vec<Item> {
+    let present: BTreeSet<&String> = models.iter().flat_map(|model| &model.present).collect();
+    let missing = |output: &&Output| !present.contains(&output.title);
+    let item = |output: &Output| Item {
+        action: Action::Create,
+        object: output.title.clone(),
+        place: None,
+        environment: output.environment.clone(),
+        detail: String::new(),
+    };
+    outputs.iter().filter(missing).map(item).collect()
+}
+
+fn switch(sources: &Sources, drafts: &[Draft<'_>]) -> Vec<Item> {
+    let planned = drafts.iter().filter(|draft| draft.state == State::Planned);
+    let item = |draft: &Draft<'_>| {
+        let workload = draft.joined.workload;
+        let mut parts = Vec::new();
+        if !workload.uses_workload_identity {
+            parts.push(format!("label the pods {USE_LABEL}: \"true\""));
+        }
+        parts.push(if workload.in_selector.is_some() {
+            format!("leave the label {LABEL}, which the selector holds")
+        } else {
+            format!("remove their label {LABEL}")
+        });
+        if draft.account != workload.account() || workload.service_account.is_none() {
+            parts.push(format!("set serviceAccountName: {}", draft.account));
+        }
+        let label = workload
+            .label
+            .as_ref()
+            .map_or(workload.at.mark, |label| label.mark);
+        Item {
+            action: if workload.is_immutable() {
+                Action::Recreate
+            } else {
+                Action::Change
+            },
+            object: workload.at.to_string(),
+            place: Some(sources.place(label)),
+            environment: draft.joined.model.environment.clone(),
+            detail: parts.join(", "),
+        }
+    };
+    planned.map(item).collect()
+}
+
+/// Who needs a binding or identity still, and who will not.
+#[derive(Default)]
+struct Users {
+    object: String,
+    planned: usize,
+    others: Vec<String>,
+}
+
+fn clean<'a>(sources: &Sources, models: &'a [Model], index: &Index<'a>, drafts: &[Draft<'a>]) -> Vec<Item> {
+    let mut bindings: BTreeMap<Mark, Users> = BTreeMap::new();
+    let mut identities: BTreeMap<Mark, Users> = BTreeMap::new();
+    let mut note = |binding: &Binding, identity: Option<(Mark, String)>, user: Option<String>| {
+        let add = |map: &mut BTreeMap<Mark, Users>, mark: Mark, object: String| {
+            let users = map.entry(mark).or_default();
+            users.object = object;
+            match &user {
+                Some(user) => users.others.push(user.clone()),
+                None => users.planned += 1,
+            }
+        };
+        add(&mut bindings, binding.at.mark, binding.at.to_string());
+        if let Some((mark, object)) = identity {
+            add(&mut identities, mark, object);
+        }
+    };
+    for draft in drafts {
+        let user = (draft.state != State::Planned).then(|| draft.joined.workload.at.to_string());
+        for used in &draft.joined.uses {
+            let identity = (used.identity.at.mark, used.identity.at.to_string());
+            note(used.binding, Some(identity), user.clone());
+        }
+    }
+    for model in models {
+        for found in &model.elsewhere {
+            let (uses, _) = index.elsewhere(model, found);
+            for used in uses {
+                let identity = (used.identity.at.mark, used.identity.at.to_string());
+                note(used.binding, Some(identity), Some(found.holder.to_string()));
+            }
+        }
+    }
+    let item = |(mark, users): (&Mark, &Users)| {
+        let removable = users.others.is_empty();
+        Item {
+            action: if removable { Action::Remove } else { Action::Keep },
+            object: users.object.clone(),
+            place: Some(sources.place(*mark)),
+            environment: None,
+            detail: if removable {
+                String::new()
+            } else {
+                format!("until it is migrated: {}", users.others.join(", "))
+            },
+        }
+    };
+    let used = |(_, users): &(&Mark, &Users)| users.planned > 0;
+    bindings
+        .iter()
+        .filter(used)
+        .map(item)
+        .chain(identities.iter().filter(used).map(item))
+        .collect()
+}
+
+fn uninstall(sources: &Sources, models: &[Model], drafts: &[Draft<'_>]) -> Vec<Item> {
+    // What is labelled and not planned may use it still, whatever the input shows.
+    let workloads = drafts
+        .iter()
+        .filter(|draft| draft.state != State::Planned)
+        .map(|draft| draft.joined.workload.at.to_string());
+    let elsewhere = models
+        .iter()
+        .flat_map(|model| &model.elsewhere)
+        .map(|found| found.holder.to_string());
+    let texts = sources
+        .findings
+        .iter()
+        .filter(|finding| finding.code == Code::TextOnly)
+        .map(|finding| finding.place.file.clone());
+    let users: BTreeSet<String> = workloads.chain(elsewhere).chain(texts).collect();
+    let detail = match users.first() {
+        None => String::new(),
+        Some(first) if users.len() == 1 => format!("until it is migrated: {first}"),
+        Some(first) => format!("until they are migrated: {first} and {} more", users.len() - 1),
+    };
+    let remove = |at: &Reference, environment: Option<&String>| Item {
+        action: if users.is_empty() {
+            Action::Remove
+        } else {
+            Action::Keep
+        },
+        object: at.to_string(),
+        place: Some(sources.place(at.mark)),
+        environment: environment.cloned(),
+        detail: detail.clone(),
+    };
+    let mut items = Vec::new();
+    for model in models {
+        let environment = model.environment.as_ref();
+        items.extend(
+            model
+                .installation
+                .iter()
+                .map(|part| remove(&part.at, environment)),
+        );
+        items.extend(
+            model
+                .exceptions
+                .iter()
+                .map(|exception| remove(&exception.at, environment)),
+        );
+    }
+    items
+}

@@ -1,0 +1,127 @@
+//! Everything together: from files to the report. Pure.
+
+use serde::Serialize;
+
+use super::finding::{Finding, Severity};
+use super::join::{Index, Joined};
+use super::plan::{Plan, State};
+use super::source::Sources;
+use super::{checks, kustomize, model, plan};
+
+/// How many there are of what.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    /// Files that were read, and such that could not be.
+    pub files: usize,
+    /// Documents in them.
+    pub documents: usize,
+    /// Of these, the ones that were searched as text only.
+    pub text_only: usize,
+    /// Kustomizations that were built, and such that could not be.
+    pub kustomizations: usize,
+    /// AzureIdentities and AzureIdentityBindings.
+    pub identities: usize,
+    /// Bindings of pod identity.
+    pub bindings: usize,
+    /// Workloads whose pods carry the label.
+    pub workloads: usize,
+    /// Of these, the ones that are planned completely.
+    pub planned: usize,
+    /// Findings that are errors.
+    pub errors: usize,
+    /// Findings that are warnings.
+    pub warnings: usize,
+    /// The other findings.
+    pub infos: usize,
+}
+
+/// What the command has to say.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// How many there are of what.
+    pub summary: Summary,
+    /// What to do.
+    #[serde(flatten)]
+    pub plan: Plan,
+    /// What to know.
+    pub findings: Vec<Finding>,
+}
+
+/// Makes the report of what was read. `namespace` is that of objects that name none; `namespaced` says that pod
+/// identity runs in namespaced mode, where no file says so.
+pub fn report(sources: &Sources, namespace: &str, namespaced: bool) -> Report {
+    let (environments, unresolved) = kustomize::environments(sources);
+    let (models, notes) = model::models(&environments, sources, namespace);
+    let installed = models.iter().flat_map(|model| &model.installation);
+    let forced = namespaced || installed.into_iter().any(|part| part.namespaced.is_some());
+    let index = Index::new(&models, forced);
+    let joined: Vec<Joined<'_>> = models
+        .iter()
+        .flat_map(|model| {
+            model
+                .workloads
+                .iter()
+                .filter_map(|workload| index.workload(model, workload))
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    let plan = plan::plan(sources, &models, &index, &joined);
+    let mut findings = sources.findings.clone();
+    findings.extend(unresolved);
+    findings.extend(notes);
+    findings.extend(checks::check(sources, &models, &index, &joined));
+    findings.extend(plan.findings.iter().cloned());
+    // A base is seen through each of its overlays: what is the same through all of them is said once.
+    findings.sort();
+    findings.dedup_by(|b, a| {
+        let same = (a.code, &a.place, &a.subject, &a.reason) == (b.code, &b.place, &b.subject, &b.reason);
+        if same && a.environment != b.environment {
+            a.environment = None;
+        }
+        same
+    });
+    let of = |severity| {
+        findings
+            .iter()
+            .filter(|finding| finding.severity == severity)
+            .count()
+    };
+    let documents = || sources.files.iter().flat_map(|source| &source.documents);
+    let summary = Summary {
+        files: sources.files.len(),
+        documents: documents().count(),
+        text_only: documents().filter(|document| document.broken).count(),
+        kustomizations: environments.len().saturating_sub(1),
+        identities: models.iter().map(|model| model.identities.len()).sum(),
+        bindings: models.iter().map(|model| model.bindings.len()).sum(),
+        workloads: plan.workloads.len(),
+        planned: plan
+            .workloads
+            .iter()
+            .filter(|workload| workload.state == State::Planned)
+            .count(),
+        errors: of(Severity::Error),
+        warnings: of(Severity::Warning),
+        infos: of(Severity::Info),
+    };
+    Report {
+        summary,
+        plan,
+        findings,
+    }
+}
+
+impl Report {
+    /// Whether a person has to decide or repair something.
+    pub fn has_errors(&self) -> bool {
+        self.summary.errors > 0
+    }
+
+    /// Whether there is something to migrate or to look at.
+    pub fn has_work(&self) -> bool {
+        !self.plan.workloads.is_empty()
+            || !self.plan.steps.is_empty()
+            || self.summary.errors + self.summary.warnings > 0
+    }
+}

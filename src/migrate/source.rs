@@ -1,0 +1,255 @@
+//! Files as they were read, and what their documents are. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::finding::{Code, Finding, Place};
+use super::text;
+use super::yaml::{self, Mark, Node, Parsed};
+
+/// A file and what became of it.
+#[derive(Clone, Debug)]
+pub struct File {
+    /// Path, with `/` between its parts and without `.` and `..` where they can be resolved.
+    pub path: String,
+    /// Whether it was named, or found in a folder that was. Others were read because a kustomization names them.
+    pub asked: bool,
+    /// Its bytes, or why they are not here.
+    pub content: Result<Vec<u8>, (Code, String)>,
+}
+
+/// A file that was understood, as far as it could be.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Path.
+    pub path: String,
+    /// Whether it was asked for.
+    pub asked: bool,
+    /// Whether its bytes are text that could be read.
+    pub readable: bool,
+    /// Documents.
+    pub documents: Vec<Document>,
+}
+
+/// A document of a file.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// Its content; broken ones, templates and empty ones have none.
+    pub content: Option<Arc<Node>>,
+    /// Whether it holds something that could not be parsed.
+    pub broken: bool,
+}
+
+/// All files, by index and by path.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// Files.
+    pub files: Vec<Source>,
+    /// What reading them has found.
+    pub findings: Vec<Finding>,
+    paths: BTreeMap<String, usize>,
+}
+
+impl Sources {
+    /// Takes in a file. One that is known by its path already is left as it is.
+    pub fn add(&mut self, file: File) {
+        if self.paths.contains_key(&file.path) {
+            return;
+        }
+        let index = self.files.len();
+        self.paths.insert(file.path.clone(), index);
+        let mut source = Source {
+            path: file.path,
+            asked: file.asked,
+            readable: false,
+            documents: Vec::new(),
+        };
+        match file.content {
+            Ok(bytes) => {
+                let number = u32::try_from(index).unwrap_or(u32::MAX);
+                let documents = self.understand(number, &source.path, &bytes);
+                source.readable = documents.is_some();
+                source.documents = documents.unwrap_or_default();
+            }
+            Err((code, reason)) => {
+                let place = Place {
+                    file: source.path.clone(),
+                    ..Place::default()
+                };
+                self.findings
+                    .push(Finding::new(code, place, reason, "Look at this file yourself."));
+            }
+        }
+        self.files.push(source);
+    }
+
+    /// The file at a path.
+    pub fn by_path(&self, path: &str) -> Option<&Source> {
+        self.files.get(*self.paths.get(path)?)
+    }
+
+    /// A mark, for people.
+    pub fn place(&self, mark: Mark) -> Place {
+        let source = usize::try_from(mark.file)
+            .ok()
+            .and_then(|index| self.files.get(index));
+        Place {
+            file: source.map(|source| source.path.clone()).unwrap_or_default(),
+            line: mark.line,
+            document: mark.document,
+        }
+    }
+
+    fn understand(&mut self, file: u32, path: &str, bytes: &[u8]) -> Option<Vec<Document>> {
+        let text = match std::str::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => {
+                let line = line_at(bytes, error.valid_up_to());
+                let reason = "The file is not UTF-8 from this line on.";
+                let action = "Convert it to UTF-8, or look at it yourself.";
+                let place = place(path, line, 0);
+                self.findings
+                    .push(Finding::new(Code::NotUtf8, place, reason, action));
+                let lossy = String::from_utf8_lossy(bytes);
+                self.findings.extend(text::search(path, 0, 1, &lossy));
+                return None;
+            }
+        };
+        let parsed = yaml::parse(file, text);
+        let mut documents = Vec::with_capacity(parsed.len());
+        for (at, document) in parsed.iter().enumerate() {
+            // To the next document: the parser stops in the middle of one that is broken.
+            let end = parsed
+                .get(at + 1)
+                .map_or(text.len(), |next| next.mark.start as usize);
+            documents.push(self.document(path, text, document, end));
+        }
+        Some(documents)
+    }
+
+    fn document(&mut self, path: &str, text: &str, parsed: &Parsed, end: usize) -> Document {
+        let mark = parsed.mark;
+        let number = mark.document;
+        let body = text.get(mark.start as usize..end).unwrap_or_default();
+        let mut document = Document {
+            content: None,
+            broken: false,
+        };
+        match &parsed.content {
+            Ok(_) if parsed.odd_keys && body.contains("{{") => {
+                document.broken = true;
+                self.template(place(path, mark.line, number));
+                self.findings.extend(text::search(path, number, mark.line, body));
+            }
+            Ok(content) => {
+                document.content.clone_from(content);
+                let object = content.as_ref().is_some_and(|node| node.get("kind").is_some());
+                for duplicate in parsed.duplicates.iter().filter(|_| object) {
+                    let reason = "A key stands twice in one mapping: kubectl and Flux refuse it, others take the last.";
+                    let place = place(path, duplicate.line, number);
+                    self.findings.push(Finding::new(
+                        Code::DuplicateKey,
+                        place,
+                        reason,
+                        "Remove one of the two.",
+                    ));
+                }
+            }
+            Err(broken) => {
+                document.broken = true;
+                let found = text::search(path, number, mark.line, body);
+                let place = place(path, broken.mark.line, number);
+                if text::is_template(body) {
+                    self.template(place);
+                } else {
+                    let reason = format!("Document {} is not YAML: {}.", number + 1, broken.message);
+                    let action = "Repair it; it was searched as text only.";
+                    self.findings
+                        .push(Finding::new(Code::NotParseable, place, reason, action));
+                }
+                self.findings.extend(found);
+            }
+        }
+        document
+    }
+
+    /// Says of a file, once, that it is a template.
+    fn template(&mut self, place: Place) {
+        let last = self
+            .findings
+            .iter()
+            .rev()
+            .take_while(|finding| finding.place.file == place.file);
+        if last.into_iter().all(|finding| finding.code != Code::Template) {
+            let reason =
+                "The file is a template: what is no YAML until it is filled in was searched as text only.";
+            let action = "Run wib migrate on the rendered manifests to have them understood.";
+            self.findings
+                .push(Finding::new(Code::Template, place, reason, action));
+        }
+    }
+}
+
+fn place(path: &str, line: u32, document: u32) -> Place {
+    Place {
+        file: path.to_owned(),
+        line,
+        document,
+    }
+}
+
+/// The line of a byte, from 1.
+fn line_at(bytes: &[u8], at: usize) -> u32 {
+    let breaks = bytes.iter().take(at).filter(|b| **b == b'\n').count();
+    u32::try_from(breaks + 1).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &[u8]) -> Sources {
+        let mut sources = Sources::default();
+        sources.add(File {
+            path: "a.yaml".to_owned(),
+            asked: true,
+            content: Ok(text.to_vec()),
+        });
+        sources
+    }
+
+    fn found(sources: &Sources) -> Vec<(&'static str, u32)> {
+        let codes = sources.findings.iter();
+        codes.map(|f| (f.code.as_str(), f.place.line)).collect()
+    }
+
+    #[test]
+    fn a_broken_document_is_searched_as_text_and_the_others_are_read() {
+        let sources = read(b"a: 1\n---\nlabels:\n  x: [\n  aadpodidbinding: web\n---\nb: 1\n");
+        let codes = found(&sources);
+        assert!(codes.contains(&("text-only", 5)), "{codes:?}");
+        assert!(
+            codes.iter().any(|(code, _)| *code == "not-parseable"),
+            "{codes:?}"
+        );
+        let read: Vec<bool> = sources.files[0]
+            .documents
+            .iter()
+            .map(|d| d.content.is_some())
+            .collect();
+        assert_eq!(read, [true, false, true]);
+    }
+
+    #[test]
+    fn a_template_is_said_once() {
+        let text =
+            b"{{- if .Values.x }}\na: {{ .Values.a }}\n{{- end }}\n---\n{{- if }}\n---\nb: {{ .Values.b }}\n";
+        assert_eq!(found(&read(text)), [("template", 1)]);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_a_finding_with_a_line() {
+        let sources = read(b"a: 1\nb: \xff\nlabels: {aadpodidbinding: web}\n");
+        assert_eq!(found(&sources), [("not-utf8", 2), ("text-only", 3)]);
+    }
+}
