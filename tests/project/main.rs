@@ -7,10 +7,10 @@ mod generated;
 mod gitops;
 mod imports;
 mod manifests;
+mod migrate;
 mod monitoring;
 mod reference;
 mod release;
-mod migrate;
 
 use std::fs;
 use std::path::{Path, PathBuf};
