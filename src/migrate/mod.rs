@@ -1,8 +1,8 @@
 //! `wib migrate`: from aad-pod-identity to workload identity.
 //!
-//! It goes one way: [`files`] → [`source`] → [`kustomize`] → [`model`] → [`join`] → [`checks`] and
-//! [`plan`] → [`print`]. All but the first and this file are pure. Every node of every document keeps its place, through patches
-//! as well, so that each finding names the line to change.
+//! It goes one way: files → source → kustomize → model → join → checks and plan → print. All but the first and
+//! this file are pure. Every node of every document keeps its place, through patches as well, so that each finding
+//! names the line to change.
 
 mod checks;
 mod files;
