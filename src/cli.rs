@@ -1,6 +1,7 @@
 //! The command line: every setting is a flag and an environment variable.
 
 mod migrate;
+mod values;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,13 +14,7 @@ pub use migrate::{MigrateArgs, MigrateOutput};
 use crate::api::DeletionPolicy;
 use crate::azure::{Cloud, CredentialKind, Pacing};
 use crate::controller::Authorization;
-use crate::domain::credential::is_valid_prefix;
-use crate::runtime::leader::LONGEST as LONGEST_LEASE;
 use crate::runtime::telemetry::Format;
-
-/// Shortest lease: its claim must outlive a renewal, a retry and the last second, in which no write
-/// at Azure begins.
-const SHORTEST_LEASE: Duration = Duration::from_secs(3);
 
 const EXIT_CODES: &str = "Exit codes: 0 stopped as asked, 1 failed, 2 a setting is wrong, 3 Kubernetes cannot be used, 4 Azure cannot be used, 5 no longer the leader.";
 
@@ -81,14 +76,14 @@ pub struct BindingArgs {
     pub authorization: Authorization,
     /// Audience of every credential; the Azure Workload Identity webhook asks tokens for this one
     /// in every cloud.
-    #[arg(long, env = "WIB_AUDIENCE", value_name = "AUDIENCE", default_value = "api://AzureADTokenExchange", value_parser = audience)]
+    #[arg(long, env = "WIB_AUDIENCE", value_name = "AUDIENCE", default_value = "api://AzureADTokenExchange", value_parser = values::audience)]
     pub audience: String,
     /// Issuer of the cluster's tokens, byte for byte. By default it is read from the operator's
     /// own token, or from the API server's discovery document.
     #[arg(long, env = "WIB_ISSUER", value_name = "URL")]
     pub issuer: Option<String>,
     /// First part of the name of every credential. Change it only before the first binding.
-    #[arg(long, env = "WIB_CREDENTIAL_PREFIX", value_name = "PREFIX", default_value = "wib", value_parser = prefix)]
+    #[arg(long, env = "WIB_CREDENTIAL_PREFIX", value_name = "PREFIX", default_value = "wib", value_parser = values::prefix)]
     pub credential_prefix: String,
     /// Subscription of identities that a binding gives by name only.
     #[arg(long, env = "AZURE_SUBSCRIPTION_ID", value_name = "GUID")]
@@ -106,16 +101,16 @@ pub struct BindingArgs {
     )]
     pub deletion_policy: DeletionPolicy,
     /// Time between two looks at an identity that is in order.
-    #[arg(long, env = "WIB_DRIFT_INTERVAL", value_name = "DURATION", default_value = "10m", value_parser = interval)]
+    #[arg(long, env = "WIB_DRIFT_INTERVAL", value_name = "DURATION", default_value = "10m", value_parser = values::interval)]
     pub drift_interval: Duration,
     /// Time between two tries of what a person has to mend, or what takes Azure minutes.
-    #[arg(long, env = "WIB_SLOW_RETRY_INTERVAL", value_name = "DURATION", default_value = "2m", value_parser = interval)]
+    #[arg(long, env = "WIB_SLOW_RETRY_INTERVAL", value_name = "DURATION", default_value = "2m", value_parser = values::interval)]
     pub slow_retry_interval: Duration,
     /// Longest delay between two tries of what passes by itself; the first is a 60th of it.
-    #[arg(long, env = "WIB_MAX_RETRY_INTERVAL", value_name = "DURATION", default_value = "1m", value_parser = interval)]
+    #[arg(long, env = "WIB_MAX_RETRY_INTERVAL", value_name = "DURATION", default_value = "1m", value_parser = values::interval)]
     pub max_retry_interval: Duration,
     /// How long a list that lacks the operator's own write is taken for stale, not for drift.
-    #[arg(long, env = "WIB_READ_AFTER_WRITE_GRACE", value_name = "DURATION", default_value = "2m", value_parser = interval)]
+    #[arg(long, env = "WIB_READ_AFTER_WRITE_GRACE", value_name = "DURATION", default_value = "2m", value_parser = values::interval)]
     pub read_after_write_grace: Duration,
     /// How many bindings are visited at the same time.
     #[arg(long, env = "WIB_CONCURRENCY", value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -142,31 +137,31 @@ pub struct AzureArgs {
     #[arg(long, env = "AZURE_AUTHORITY_HOST", value_name = "URL")]
     pub azure_authority_host: Option<String>,
     /// PEM file with certificates to trust beside the system's.
-    #[arg(long, env = "WIB_AZURE_CA_BUNDLE", value_name = "FILE", value_parser = path)]
+    #[arg(long, env = "WIB_AZURE_CA_BUNDLE", value_name = "FILE", value_parser = values::path)]
     pub azure_ca_bundle: Option<PathBuf>,
     /// How the operator logs in to Azure.
     #[arg(long, env = "WIB_AZURE_CREDENTIAL", value_enum, default_value_t)]
     pub azure_credential: CredentialKind,
     /// Tenant of the operator's own identity.
-    #[arg(long, env = "AZURE_TENANT_ID", value_name = "GUID", value_parser = own_id)]
+    #[arg(long, env = "AZURE_TENANT_ID", value_name = "GUID", value_parser = values::own_id)]
     pub azure_tenant_id: Option<String>,
     /// Client id of the operator's own identity.
-    #[arg(long, env = "AZURE_CLIENT_ID", value_name = "GUID", value_parser = own_id)]
+    #[arg(long, env = "AZURE_CLIENT_ID", value_name = "GUID", value_parser = values::own_id)]
     pub azure_client_id: Option<String>,
     /// The operator's own projected ServiceAccount token, for workload identity.
-    #[arg(long, env = "AZURE_FEDERATED_TOKEN_FILE", value_name = "FILE", value_parser = path)]
+    #[arg(long, env = "AZURE_FEDERATED_TOKEN_FILE", value_name = "FILE", value_parser = values::path)]
     pub azure_federated_token_file: Option<PathBuf>,
     /// Client secret of the operator. Environment only: a flag would show in the process list.
     #[arg(skip)]
     pub azure_client_secret: Option<String>,
     /// PEM file with certificate and RSA key of the operator.
-    #[arg(long, env = "AZURE_CLIENT_CERTIFICATE_PATH", value_name = "FILE", value_parser = path)]
+    #[arg(long, env = "AZURE_CLIENT_CERTIFICATE_PATH", value_name = "FILE", value_parser = values::path)]
     pub azure_client_certificate_path: Option<PathBuf>,
     /// How often Azure is asked. Its Retry-After is obeyed in any case.
     #[arg(long, env = "WIB_AZURE_PACING", value_enum, default_value_t)]
     pub azure_pacing: Pacing,
     /// Deadline of one call to Azure.
-    #[arg(long, env = "WIB_AZURE_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = interval)]
+    #[arg(long, env = "WIB_AZURE_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = values::interval)]
     pub azure_timeout: Duration,
 }
 
@@ -176,7 +171,7 @@ pub struct AzureArgs {
 pub struct KubernetesArgs {
     /// Kubeconfig file. By default the cluster around the process, else KUBECONFIG or
     /// ~/.kube/config.
-    #[arg(long, value_name = "FILE", value_parser = path)]
+    #[arg(long, value_name = "FILE", value_parser = values::path)]
     pub kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig.
     #[arg(long, value_name = "NAME")]
@@ -186,14 +181,14 @@ pub struct KubernetesArgs {
     pub watch_namespace: Option<String>,
     /// How long a watch lasts before the API server ends it and the operator asks anew. A connection
     /// that has gone silent is noticed 5 seconds after that.
-    #[arg(long, env = "WIB_WATCH_TIMEOUT", value_name = "DURATION", default_value = "1m", value_parser = seconds)]
+    #[arg(long, env = "WIB_WATCH_TIMEOUT", value_name = "DURATION", default_value = "1m", value_parser = values::seconds)]
     pub watch_timeout: Duration,
     /// ServiceAccount token of the operator, to read the issuer from. By default the pod's own, if
     /// there is one.
-    #[arg(long, env = "WIB_ISSUER_TOKEN_FILE", value_name = "FILE", value_parser = path)]
+    #[arg(long, env = "WIB_ISSUER_TOKEN_FILE", value_name = "FILE", value_parser = values::path)]
     pub issuer_token_file: Option<PathBuf>,
     /// How often the issuer is read again.
-    #[arg(long, env = "WIB_ISSUER_REFRESH_INTERVAL", value_name = "DURATION", default_value = "1m", value_parser = interval)]
+    #[arg(long, env = "WIB_ISSUER_REFRESH_INTERVAL", value_name = "DURATION", default_value = "1m", value_parser = values::interval)]
     pub issuer_refresh_interval: Duration,
 }
 
@@ -206,14 +201,14 @@ pub struct ElectionArgs {
     #[arg(long, env = "WIB_LEADER_ELECT", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub leader_elect: bool,
     /// Namespace of the lease. By default the pod's own, else workload-identity-binding-system.
-    #[arg(long, env = "WIB_LEASE_NAMESPACE", value_name = "NAMESPACE", value_parser = object_name)]
+    #[arg(long, env = "WIB_LEASE_NAMESPACE", value_name = "NAMESPACE", value_parser = values::object_name)]
     pub lease_namespace: Option<String>,
     /// Name of the lease.
-    #[arg(long, env = "WIB_LEASE_NAME", value_name = "NAME", default_value = "workload-identity-binding", value_parser = object_name)]
+    #[arg(long, env = "WIB_LEASE_NAME", value_name = "NAME", default_value = "workload-identity-binding", value_parser = values::object_name)]
     pub lease_name: String,
     /// How long a leader that died without a word keeps others off. Whole seconds, 3s to 5m. The
     /// lease is renewed every third of it, and a call may take a fifth.
-    #[arg(long, env = "WIB_LEASE_DURATION", value_name = "DURATION", default_value = "15s", value_parser = lease_duration)]
+    #[arg(long, env = "WIB_LEASE_DURATION", value_name = "DURATION", default_value = "15s", value_parser = values::lease_duration)]
     pub lease_duration: Duration,
     /// Name of this pod, in the lease and in events. By default HOSTNAME.
     #[arg(long, env = "POD_NAME", value_name = "NAME")]
@@ -239,10 +234,10 @@ pub struct ProcessArgs {
     #[arg(long, env = "WIB_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
     pub log_level: String,
     /// How long to try to reach Kubernetes and Azure before giving up.
-    #[arg(long, env = "WIB_STARTUP_TIMEOUT", value_name = "DURATION", default_value = "1m", value_parser = interval)]
+    #[arg(long, env = "WIB_STARTUP_TIMEOUT", value_name = "DURATION", default_value = "1m", value_parser = values::interval)]
     pub startup_timeout: Duration,
     /// How long visits under way may take after a signal to stop.
-    #[arg(long, env = "WIB_SHUTDOWN_TIMEOUT", value_name = "DURATION", default_value = "25s", value_parser = interval)]
+    #[arg(long, env = "WIB_SHUTDOWN_TIMEOUT", value_name = "DURATION", default_value = "25s", value_parser = values::interval)]
     pub shutdown_timeout: Duration,
 }
 
@@ -277,84 +272,6 @@ impl RunArgs {
             *path = path.take().filter(|p| !p.as_os_str().is_empty());
         }
         self
-    }
-}
-
-/// A duration such as `10m`, `30s` or `1h30m`; at least 10 ms.
-fn interval(text: &str) -> Result<Duration, String> {
-    let duration: jiff::SignedDuration = text
-        .parse()
-        .map_err(|_| "use a duration such as 30s, 10m or 1h".to_owned())?;
-    let duration = Duration::try_from(duration).map_err(|_| "must not be negative".to_owned())?;
-    if duration < Duration::from_millis(10) {
-        return Err("must be at least 10ms".to_owned());
-    }
-    Ok(duration)
-}
-
-/// A duration of whole seconds, from one second to one hour: what the API server takes.
-fn seconds(text: &str) -> Result<Duration, String> {
-    let duration = interval(text)?;
-    if duration.subsec_nanos() == 0 && duration <= Duration::from_hours(1) {
-        Ok(duration)
-    } else {
-        Err("must be whole seconds, from 1s to 1h".to_owned())
-    }
-}
-
-/// A duration of a lease: the object holds whole seconds, and writes at Azure need a second of it.
-fn lease_duration(text: &str) -> Result<Duration, String> {
-    let duration = interval(text)?;
-    if duration.subsec_nanos() == 0 && (SHORTEST_LEASE..=LONGEST_LEASE).contains(&duration) {
-        Ok(duration)
-    } else {
-        Err("must be whole seconds, 3s to 5m".to_owned())
-    }
-}
-
-/// A name of an object, which becomes part of a path. Empty stands for none.
-fn object_name(text: &str) -> Result<String, String> {
-    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if text.len() <= 253 && text.chars().all(allowed) {
-        Ok(text.to_owned())
-    } else {
-        Err("must be lower-case letters, digits and hyphens".to_owned())
-    }
-}
-
-/// A client or tenant id of the operator, and not the one that the manifests come with.
-fn own_id(text: &str) -> Result<String, String> {
-    if text.contains(['0', '-']) && text.chars().all(|c| matches!(c, '0' | '-')) {
-        return Err("this is the placeholder of the manifests. Set AZURE_CLIENT_ID and AZURE_TENANT_ID to clientId and \
-             tenantId of the operator's own identity, as `az identity show` prints them (config/default/settings.env, or \
-             the ConfigMap in dist/install.yaml)"
-            .to_owned());
-    }
-    Ok(text.to_owned())
-}
-
-/// Any path, the empty one too: it stands for none.
-#[allow(clippy::unnecessary_wraps)] // the form that a value parser has
-fn path(text: &str) -> Result<PathBuf, std::convert::Infallible> {
-    Ok(PathBuf::from(text))
-}
-
-fn prefix(text: &str) -> Result<String, String> {
-    if is_valid_prefix(text) {
-        Ok(text.to_owned())
-    } else {
-        Err(
-            "must be 1 to 20 lower-case letters, digits and hyphens, and start with a letter or digit"
-                .to_owned(),
-        )
-    }
-}
-
-fn audience(text: &str) -> Result<String, String> {
-    if (1..=600).contains(&text.chars().count()) && text.trim() == text {
-        Ok(text.to_owned())
-    } else {
-        Err("must be 1 to 600 characters without surrounding spaces".to_owned())
     }
 }
 
@@ -399,19 +316,6 @@ mod tests {
                 "{error}"
             );
             assert!(with("").is_ok() && with("00000000-0000-0000-0000-000000000001").is_ok());
-        }
-    }
-
-    #[test]
-    fn durations_are_understood_and_bounded() {
-        assert_eq!(interval("1h30m"), Ok(Duration::from_mins(90)));
-        assert_eq!(interval("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(seconds("1m"), Ok(Duration::from_mins(1)));
-        assert!(seconds("1500ms").is_err() && seconds("2h").is_err() && seconds("100ms").is_err());
-        assert!(interval("0s").is_err() && interval("-5s").is_err() && interval("soon").is_err());
-        assert_eq!(lease_duration("15s"), Ok(Duration::from_secs(15)));
-        for text in ["2s", "3500ms", "301s", "1h", "long"] {
-            assert!(lease_duration(text).is_err(), "{text}");
         }
     }
 

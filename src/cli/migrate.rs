@@ -29,7 +29,7 @@ pub struct MigrateArgs {
     #[arg(short, long, value_enum, default_value_t)]
     pub output: MigrateOutput,
     /// Namespace of objects that name none, as with kubectl apply.
-    #[arg(short, long, value_name = "NAMESPACE", default_value = "default", value_parser = super::object_name)]
+    #[arg(short, long, value_name = "NAMESPACE", default_value = "default", value_parser = super::values::object_name)]
     pub namespace: String,
     /// Identities serve pods of their own namespace only: so in the AKS add-on, in managed mode and with
     /// forceNamespaced. By default that is read from the files of the installation.

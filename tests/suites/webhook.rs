@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
+use azure_emulator::Identity;
 use k8s_openapi::api::core::v1::Pod;
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
+use wib_harness::control_plane::Webhook;
 use wib_harness::world::pods::Inside;
-use wib_harness::{AUDIENCE, World};
+use wib_harness::{AUDIENCE, Operator, World};
 
 use crate::runner::trials;
 
@@ -54,6 +56,16 @@ async fn pod_with(world: &World, service_account: &str, client_id: &str) -> Resu
     anyhow::bail!("no pod of {service_account} gets the client id {client_id}")
 }
 
+/// The webhook, and an operator that has made the binding `web` ready.
+async fn bound(world: &World) -> Result<(Webhook, Operator, Identity)> {
+    let webhook = world.webhook(OTHER_TENANT, AUDIENCE).await?;
+    let identity = world.workload("web").await?;
+    let operator = world.operator().await?;
+    world.bind("web", "web", &identity).await?;
+    world.ready("web").await?;
+    Ok((webhook, operator, identity))
+}
+
 async fn accepted(world: &World, inside: &Inside, client_id: Option<&str>) -> Result<()> {
     let answer = world.login(inside, client_id).await?;
     ensure!(answer.is_ok(), "Entra refused the pod: {:?}", answer.err());
@@ -71,11 +83,7 @@ fn lifetime(inside: &Inside) -> Option<i64> {
 }
 
 async fn a_pod_logs_in_with_what_the_webhook_gives_it(world: World) -> Result<()> {
-    let webhook = world.webhook(OTHER_TENANT, AUDIENCE).await?;
-    let identity = world.workload("web").await?;
-    let _operator = world.operator().await?;
-    world.bind("web", "web", &identity).await?;
-    world.ready("web").await?;
+    let (webhook, _operator, identity) = bound(&world).await?;
 
     let (_, inside) = pod_with(&world, "web", &identity.client_id).await?;
     let names: Vec<&str> = inside.environment.keys().map(String::as_str).collect();
@@ -91,11 +99,7 @@ async fn a_pod_logs_in_with_what_the_webhook_gives_it(world: World) -> Result<()
 }
 
 async fn without_the_label_a_pod_gets_nothing(world: World) -> Result<()> {
-    let webhook = world.webhook(OTHER_TENANT, AUDIENCE).await?;
-    let identity = world.workload("web").await?;
-    let _operator = world.operator().await?;
-    world.bind("web", "web", &identity).await?;
-    world.ready("web").await?;
+    let (webhook, _operator, identity) = bound(&world).await?;
 
     for labels in [json!({}), json!({ "azure.workload.identity/use": "True" })] {
         let pod = world.pod("web", |pod| pod["metadata"]["labels"] = labels).await?;
@@ -248,11 +252,7 @@ async fn the_tenant_of_the_identity_goes_before_that_of_the_webhook(world: World
 }
 
 async fn containers_may_be_left_out(world: World) -> Result<()> {
-    let webhook = world.webhook(OTHER_TENANT, AUDIENCE).await?;
-    let identity = world.workload("web").await?;
-    let _operator = world.operator().await?;
-    world.bind("web", "web", &identity).await?;
-    world.ready("web").await?;
+    let (webhook, _operator, identity) = bound(&world).await?;
     pod_with(&world, "web", &identity.client_id).await?;
 
     let pod = world
@@ -278,11 +278,7 @@ async fn containers_may_be_left_out(world: World) -> Result<()> {
 
 /// For applications that still ask 169.254.169.254: the webhook adds a proxy that answers there with the same login.
 async fn beside_the_proxy_a_pod_has_the_same_access(world: World) -> Result<()> {
-    let webhook = world.webhook(OTHER_TENANT, AUDIENCE).await?;
-    let identity = world.workload("web").await?;
-    let _operator = world.operator().await?;
-    world.bind("web", "web", &identity).await?;
-    world.ready("web").await?;
+    let (webhook, _operator, identity) = bound(&world).await?;
     pod_with(&world, "web", &identity.client_id).await?;
 
     let pod = world
