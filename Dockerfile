@@ -3,8 +3,8 @@
 # docker build -t workload-identity-binding .
 #
 # One static binary on an empty image: no shell, no package manager, no libc. For linux/amd64 and linux/arm64; the
-# compiler runs on the builder's own platform and crosses over. Wherever and whenever that is, the binary is the same,
-# byte for byte (docs/release.md).
+# compiler runs on the builder's own platform and crosses over. Wherever and whenever that is, the binary should be the
+# same, byte for byte: docs/release.md says what that rests on, and how to compare.
 
 # Each can be given with its digest: --build-arg RUST=1.95.0-slim-bookworm@sha256:...
 ARG RUST=1.95.0-slim-bookworm

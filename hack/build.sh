@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the release binary, byte for byte the same in every directory:
+# Builds the release binary, meant to be the same in every directory (hack/reproducible.sh compares):
 #
 #     hack/build.sh linux/amd64 | linux/arm64 | darwin/amd64 | darwin/arm64
 #

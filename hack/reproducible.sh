@@ -10,13 +10,15 @@ cd "$(dirname "$0")/.."
 
 platform=${1:-linux/amd64}
 binary=${2:-}
+# Once: somebody may commit while this builds.
+commit=$(git rev-parse HEAD)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 # Answers the path of the binary that was built in this directory.
 build() {
   mkdir -p "$1/src" "$1/cargo"
-  git archive HEAD | tar -x -C "$1/src"
+  git archive "$commit" | tar -x -C "$1/src"
   # Under another path, but with the settings, tools and downloads that are there.
   ln -s "${CARGO_HOME:-$HOME/.cargo}"/* "$1/cargo/"
   CARGO_HOME="$1/cargo" "$1/src/hack/build.sh" "$platform" >&2
