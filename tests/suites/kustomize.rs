@@ -5,6 +5,7 @@ mod people;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -136,6 +137,16 @@ async fn what_is_built_installs_and_works() -> Result<()> {
     the_pod_is_restricted(&world, &pod.spec).await?;
     let mut program = Program::start(Path::new(WIB), &pod.arguments_in(&world), &pod.environment())?;
     program.ready().await?;
+    // It stands by first, which is ready as well, and then leads.
+    let leads = async {
+        while !program.get("/readyz").await?.1.contains("ok") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(Duration::from_secs(30), leads)
+        .await
+        .context("it does not lead")??;
     for path in pod.probes()? {
         assert_eq!(program.get(&path).await?.0, 200, "{path}");
     }
