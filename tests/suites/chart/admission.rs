@@ -4,9 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use azure_emulator::Identity;
-use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use kube::ResourceExt as _;
-use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
 use wib_harness::World;
 
@@ -161,19 +159,11 @@ async fn grant_in_the_namespace(world: &World, identity: &Identity) -> Result<()
         "subjects": [{ "kind": "ServiceAccount", "name": "web", "namespace": world.namespace }],
     });
     world.cluster.apply(&[role, binding]).await?;
-    let review: SubjectAccessReview = serde_json::from_value(json!({ "spec": {
-        "user": format!("system:serviceaccount:{}:web", world.namespace),
-        "resourceAttributes": {
-            "namespace": world.namespace, "group": group, "resource": resource, "verb": "use", "name": key,
-        },
-    }}))?;
-    let reviews: Api<SubjectAccessReview> = Api::all(world.admin());
-    for _ in 0..400 {
-        let answer = reviews.create(&PostParams::default(), &review).await?;
-        if answer.status.is_some_and(|s| s.allowed) {
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
-    anyhow::bail!("the RoleBinding has not taken effect after 10 s")
+    let user = format!("system:serviceaccount:{}:web", world.namespace);
+    let attributes = json!({
+        "namespace": world.namespace, "group": group, "resource": resource, "verb": "use", "name": key,
+    });
+    world
+        .await_right(&user, attributes, Duration::from_secs(10))
+        .await
 }

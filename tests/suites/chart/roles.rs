@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -14,22 +13,11 @@ use super::helm::{IDS, Release};
 
 /// Waits until a user has a right on bindings: built-in roles learn of the chart's by a controller.
 async fn may_by_now(world: &World, user: &str, verb: &str) -> Result<()> {
-    let review: SubjectAccessReview = serde_json::from_value(json!({ "spec": {
-        "user": user,
-        "resourceAttributes": {
-            "namespace": world.namespace, "group": "workload-identity.io", "resource": "workloadidentitybindings",
-            "verb": verb,
-        },
-    }}))?;
-    let reviews: Api<SubjectAccessReview> = Api::all(world.admin());
-    for _ in 0..400 {
-        let answer = reviews.create(&PostParams::default(), &review).await?;
-        if answer.status.is_some_and(|s| s.allowed) {
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    anyhow::bail!("{user} may not {verb} bindings after 20 s")
+    let attributes = json!({
+        "namespace": world.namespace, "group": "workload-identity.io", "resource": "workloadidentitybindings",
+        "verb": verb,
+    });
+    world.await_right(user, attributes, Duration::from_secs(20)).await
 }
 
 pub async fn people_write_bindings_and_nobody_but_administrators_grants() -> Result<()> {

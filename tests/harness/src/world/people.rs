@@ -1,11 +1,14 @@
 //! What platform teams and tenants do.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use azure_emulator::{Credential, Identity};
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{RESOURCE_GROUP, World};
 use crate::{AUDIENCE, platform};
@@ -88,7 +91,12 @@ impl World {
         });
         platform::apply(&self.admin(), &role).await?;
         platform::apply(&self.admin(), &binding).await?;
-        self.await_grant(service_account, identity, true).await
+        let user = format!("system:serviceaccount:{}:{service_account}", self.namespace);
+        let attributes = json!({
+            "group": "workload-identity.io", "resource": "azureidentities", "verb": "use",
+            "name": identity.resource_id.to_lowercase(),
+        });
+        self.await_right(&user, attributes, Duration::from_secs(5)).await
     }
 
     /// Takes the grant back.
@@ -104,27 +112,24 @@ impl World {
         Ok(())
     }
 
-    /// The API server's authorizer follows RBAC by a watch of its own.
-    async fn await_grant(&self, service_account: &str, identity: &Identity, wanted: bool) -> Result<()> {
-        use k8s_openapi::api::authorization::v1::SubjectAccessReview;
-        let review: SubjectAccessReview = serde_json::from_value(json!({
-            "spec": {
-                "user": format!("system:serviceaccount:{}:{service_account}", self.namespace),
-                "resourceAttributes": {
-                    "group": "workload-identity.io", "resource": "azureidentities", "verb": "use",
-                    "name": identity.resource_id.to_lowercase(),
-                },
-            },
-        }))?;
+    /// Waits until a user has a right, as a review sees it: the API server's authorizer follows RBAC by a watch of its
+    /// own, and built-in roles get what other roles add to them from a controller.
+    pub async fn await_right(&self, user: &str, attributes: Value, patience: Duration) -> Result<()> {
+        let review = json!({ "spec": { "user": user, "resourceAttributes": &attributes } });
+        let review: SubjectAccessReview = serde_json::from_value(review)?;
         let reviews: Api<SubjectAccessReview> = Api::all(self.admin());
-        for _ in 0..200 {
+        let end = tokio::time::Instant::now() + patience;
+        loop {
             let answer = reviews.create(&PostParams::default(), &review).await?;
-            if answer.status.is_some_and(|s| s.allowed == wanted) {
+            if answer.status.is_some_and(|s| s.allowed) {
                 return Ok(());
             }
-            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+            anyhow::ensure!(
+                tokio::time::Instant::now() < end,
+                "after {patience:?} {user} still lacks the right to {attributes}"
+            );
+            tokio::time::sleep(Duration::from_millis(25)).await;
         }
-        anyhow::bail!("the grant has not taken effect after 5 s")
     }
 
     fn grant_name(&self, service_account: &str, identity: &Identity) -> String {
