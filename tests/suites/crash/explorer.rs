@@ -33,6 +33,9 @@ const CONVERGENCE: Duration = Duration::from_secs(15);
 /// Longest run.
 const DEADLINE: Duration = Duration::from_mins(2);
 
+/// Of how many points one may not come: fewer show that the calls are what the scenario is taken for.
+const ABSENT: usize = 10;
+
 /// How many violations are told in full.
 const TOLD: usize = 12;
 
@@ -100,12 +103,16 @@ where
     let (reference, calls) = explorer.reference().await?;
     let points = points(&calls);
     let singles = points.iter().cloned().map(|point| vec![point]).collect();
-    let mut failures = explorer.check_all(&reference, singles).await;
+    let (mut failures, absent) = explorer.check_all(&reference, singles).await;
+    if absent.len() * ABSENT > points.len() {
+        failures.push(format!("these calls did not come, twice: {}", absent.join("; ")));
+    }
     let mut figure = format!(
-        "crash {}: {} calls, {} points, {} violations",
+        "crash {}: {} calls, {} points ({} did not come again), {} violations",
         scenario.name,
         calls.values().map(|(_, n)| n).sum::<u32>(),
         points.len(),
+        absent.len(),
         failures.len()
     );
     if let Some(every) = every_nth_pair()?
@@ -114,8 +121,12 @@ where
         let pairs = explorer.pairs(&reference, points).await?;
         let pairs: Vec<_> = pairs.into_iter().step_by(every).collect();
         let count = pairs.len();
-        let more = explorer.check_all(&reference, pairs).await;
-        figure = format!("{figure}; {count} pairs, {} violations", more.len());
+        let (more, absent) = explorer.check_all(&reference, pairs).await;
+        figure = format!(
+            "{figure}; {count} pairs ({} did not come again), {} violations",
+            absent.len(),
+            more.len()
+        );
         failures.extend(more);
     }
     runner::figure(format!("{figure}, {} s", begun.elapsed().as_secs()));
@@ -201,40 +212,40 @@ where
         Ok((first, common.collect()))
     }
 
-    /// Checks every list of points, several at a time, and answers what is wrong.
-    async fn check_all(&self, reference: &Observed, lists: Vec<Vec<Point>>) -> Vec<String> {
+    /// Checks every list of points, several at a time. Answers what is wrong, and which points did not come.
+    async fn check_all(&self, reference: &Observed, lists: Vec<Vec<Point>>) -> (Vec<String>, Vec<String>) {
         let checks = lists.into_iter().map(|points| async move {
             let label = points
                 .iter()
                 .map(ToString::to_string)
                 .collect::<Vec<_>>()
                 .join(", then ");
-            let found = match self.check(reference, &points).await {
-                Ok(found) => found,
-                Err(error) => vec![format!("{error:#}")],
+            let (found, came) = match self.check(reference, &points).await {
+                Ok(checked) => checked,
+                Err(error) => (vec![format!("{error:#}")], true),
             };
-            found
-                .into_iter()
-                .map(move |what| format!("crash {label}: {what}"))
-                .collect::<Vec<_>>()
+            let told = found.into_iter().map(|what| format!("crash {label}: {what}"));
+            (told.collect::<Vec<_>>(), (!came).then_some(label))
         });
-        let found: Vec<Vec<String>> = stream::iter(checks).buffer_unordered(AT_ONCE).collect().await;
-        found.concat()
+        let checked: Vec<_> = stream::iter(checks).buffer_unordered(AT_ONCE).collect().await;
+        let (found, absent): (Vec<_>, Vec<_>) = checked.into_iter().unzip();
+        (found.concat(), absent.into_iter().flatten().collect())
     }
 
-    /// One run with crashes. One whose point does not come is repeated once: what happens at the same time
-    /// has no order.
-    async fn check(&self, reference: &Observed, points: &[Point]) -> Result<Vec<String>> {
+    /// One run with crashes: what is wrong, and whether its points came. One whose point does not come is repeated
+    /// once, since what happens at the same time has no order; a run without its crash is one without faults, and
+    /// shows that the call is none of those that always come.
+    async fn check(&self, reference: &Observed, points: &[Point]) -> Result<(Vec<String>, bool)> {
         for _ in 0..2 {
             let _slot = SLOTS.acquire().await?;
             let (run, _) = self.run(points, Some(&reference.snapshot)).await?;
             let mut found = run.violations;
             found.extend(run.observed.differences(reference, &self.scenario, points.len()));
             if run.reached == points.len() || !found.is_empty() {
-                return Ok(found);
+                return Ok((found, true));
             }
         }
-        Ok(vec!["the call did not come, twice".to_owned()])
+        Ok((Vec::new(), false))
     }
 
     /// Every point, followed by every point of the operator that comes after it.
