@@ -25,8 +25,8 @@ pub struct Source {
     pub path: String,
     /// Whether it was asked for.
     pub asked: bool,
-    /// Whether its bytes are text that could be read.
-    pub readable: bool,
+    /// Its text; none if its bytes are not to be had, or are no text.
+    pub text: Option<Arc<str>>,
     /// Documents.
     pub documents: Vec<Document>,
 }
@@ -61,15 +61,17 @@ impl Sources {
         let mut source = Source {
             path: file.path,
             asked: file.asked,
-            readable: false,
+            text: None,
             documents: Vec::new(),
         };
         match file.content {
             Ok(bytes) => {
                 let number = u32::try_from(index).unwrap_or(u32::MAX);
                 let documents = self.understand(number, &source.path, &bytes);
-                source.readable = documents.is_some();
-                source.documents = documents.unwrap_or_default();
+                if let Some((text, documents)) = documents {
+                    source.text = Some(text.into());
+                    source.documents = documents;
+                }
             }
             Err((code, reason)) => {
                 let place = Place {
@@ -100,7 +102,7 @@ impl Sources {
         }
     }
 
-    fn understand(&mut self, file: u32, path: &str, bytes: &[u8]) -> Option<Vec<Document>> {
+    fn understand<'b>(&mut self, file: u32, path: &str, bytes: &'b [u8]) -> Option<(&'b str, Vec<Document>)> {
         let text = match std::str::from_utf8(bytes) {
             Ok(text) => text,
             Err(error) => {
@@ -124,7 +126,7 @@ impl Sources {
                 .map_or(text.len(), |next| next.mark.start as usize);
             documents.push(self.document(path, text, document, end));
         }
-        Some(documents)
+        Some((text, documents))
     }
 
     fn document(&mut self, path: &str, text: &str, parsed: &Parsed, end: usize) -> Document {

@@ -209,7 +209,7 @@ impl<'a> Builder<'a> {
     fn contents(&self, path: &str, mark: Mark) -> Result<Vec<Arc<Node>>, Unresolved> {
         let missing = || Unresolved::new(mark, format!("{path} is missing"));
         let source = self.sources.by_path(path).ok_or_else(missing)?;
-        if !source.readable || source.documents.iter().any(|document| document.broken) {
+        if source.text.is_none() || source.documents.iter().any(|document| document.broken) {
             return Err(Unresolved::new(mark, format!("{path} cannot be parsed")));
         }
         Ok(source

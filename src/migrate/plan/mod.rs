@@ -14,7 +14,7 @@ use strum::IntoStaticStr;
 
 use super::finding::{Code, Finding, Place};
 use super::join::{Index, Joined, Miss};
-use super::model::{ArmId, Model};
+use super::model::{ArmId, Model, Reference, Workload};
 use super::source::Sources;
 use crate::domain::IdentityId;
 
@@ -91,6 +91,19 @@ pub struct Credentials {
     pub limit: usize,
 }
 
+/// How the pods of a planned workload change.
+#[derive(Clone, Debug)]
+pub struct Switch {
+    /// Kustomization that it was seen through.
+    pub environment: Option<String>,
+    /// The workload as it is.
+    pub workload: Workload,
+    /// ServiceAccount of its pods after the switch.
+    pub account: String,
+    /// ARM ids of its identities.
+    pub ids: Vec<IdentityId>,
+}
+
 /// The plan.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -104,6 +117,12 @@ pub struct Plan {
     /// Objects to apply.
     #[serde(skip)]
     pub outputs: Vec<Output>,
+    /// Workloads to switch.
+    #[serde(skip)]
+    pub switches: Vec<Switch>,
+    /// Bindings and identities of pod identity that nothing uses once all of these have switched.
+    #[serde(skip)]
+    pub removals: Vec<Reference>,
     /// What planning has found.
     #[serde(skip)]
     pub findings: Vec<Finding>,
@@ -131,6 +150,12 @@ pub fn plan<'a>(sources: &Sources, models: &'a [Model], index: &Index<'a>, joine
         plan.workloads.push(workload(sources, draft));
         if draft.state == State::Planned {
             objects::outputs(draft, &mut seen, &mut plan.outputs);
+            plan.switches.push(Switch {
+                environment: draft.joined.model.environment.clone(),
+                workload: draft.joined.workload.clone(),
+                account: draft.account.clone(),
+                ids: draft.ids.clone(),
+            });
         }
     }
     plan.credentials = count(&drafts);
@@ -149,7 +174,13 @@ pub fn plan<'a>(sources: &Sources, models: &'a [Model], index: &Index<'a>, joine
         plan.findings
             .push(Finding::new(Code::CredentialLimit, place, reason, action));
     }
-    plan.steps = steps::steps(sources, models, index, &drafts, &plan.outputs);
+    let leftover = steps::leftover(models, index, &drafts);
+    plan.removals = leftover
+        .iter()
+        .filter(|old| old.is_removable())
+        .map(|old| old.at.clone())
+        .collect();
+    plan.steps = steps::steps(sources, models, &drafts, &plan.outputs, &leftover);
     plan
 }
 

@@ -7,8 +7,8 @@ use strum::IntoStaticStr;
 
 use super::{Draft, Output, State};
 use crate::migrate::finding::{Code, Place};
-use crate::migrate::join::Index;
-use crate::migrate::model::{Binding, LABEL, Model, Reference, USE_LABEL};
+use crate::migrate::join::{Index, Use};
+use crate::migrate::model::{LABEL, Model, Reference, USE_LABEL};
 use crate::migrate::source::Sources;
 use crate::migrate::yaml::Mark;
 
@@ -60,12 +60,12 @@ pub struct Step {
     pub items: Vec<Item>,
 }
 
-pub fn steps<'a>(
+pub fn steps(
     sources: &Sources,
-    models: &'a [Model],
-    index: &Index<'a>,
-    drafts: &[Draft<'a>],
+    models: &[Model],
+    drafts: &[Draft<'_>],
     outputs: &[Output],
+    leftover: &[Leftover],
 ) -> Vec<Step> {
     let step = |name, title, items| Step { name, title, items };
     let all = [
@@ -82,7 +82,7 @@ pub fn steps<'a>(
         step(
             "clean",
             "Remove bindings and identities of pod identity",
-            clean(sources, models, index, drafts),
+            clean(sources, leftover),
         ),
         step(
             "uninstall",
@@ -141,68 +141,82 @@ fn switch(sources: &Sources, drafts: &[Draft<'_>]) -> Vec<Item> {
     planned.map(item).collect()
 }
 
-/// Who needs a binding or identity still, and who will not.
-#[derive(Default)]
-struct Users {
-    object: String,
-    planned: usize,
-    others: Vec<String>,
+/// A binding or identity of pod identity that planned workloads use, and who else does.
+pub struct Leftover {
+    pub at: Reference,
+    others: BTreeSet<String>,
 }
 
-fn clean<'a>(sources: &Sources, models: &'a [Model], index: &Index<'a>, drafts: &[Draft<'a>]) -> Vec<Item> {
-    let mut bindings: BTreeMap<Mark, Users> = BTreeMap::new();
-    let mut identities: BTreeMap<Mark, Users> = BTreeMap::new();
-    let mut note = |binding: &Binding, identity: Option<(Mark, String)>, user: Option<String>| {
-        let add = |map: &mut BTreeMap<Mark, Users>, mark: Mark, object: String| {
-            let users = map.entry(mark).or_default();
-            users.object = object;
+impl Leftover {
+    /// Whether nothing uses it once the planned workloads have switched.
+    pub fn is_removable(&self) -> bool {
+        self.others.is_empty()
+    }
+}
+
+/// All bindings, and then all identities, that planned workloads use.
+pub fn leftover<'a>(models: &'a [Model], index: &Index<'a>, drafts: &[Draft<'a>]) -> Vec<Leftover> {
+    let mut planned: BTreeSet<Mark> = BTreeSet::new();
+    let mut bindings: BTreeMap<Mark, Leftover> = BTreeMap::new();
+    let mut identities: BTreeMap<Mark, Leftover> = BTreeMap::new();
+    let mut note = |used: &Use<'_>, user: Option<String>| {
+        for (map, at) in [
+            (&mut bindings, &used.binding.at),
+            (&mut identities, &used.identity.at),
+        ] {
+            let old = map.entry(at.mark).or_insert_with(|| Leftover {
+                at: at.clone(),
+                others: BTreeSet::new(),
+            });
             match &user {
-                Some(user) => users.others.push(user.clone()),
-                None => users.planned += 1,
+                Some(user) => drop(old.others.insert(user.clone())),
+                None => drop(planned.insert(at.mark)),
             }
-        };
-        add(&mut bindings, binding.at.mark, binding.at.to_string());
-        if let Some((mark, object)) = identity {
-            add(&mut identities, mark, object);
         }
     };
     for draft in drafts {
-        let user = (draft.state != State::Planned).then(|| draft.joined.workload.at.to_string());
         for used in &draft.joined.uses {
-            let identity = (used.identity.at.mark, used.identity.at.to_string());
-            note(used.binding, Some(identity), user.clone());
+            note(
+                used,
+                (draft.state != State::Planned).then(|| draft.joined.workload.at.to_string()),
+            );
         }
     }
     for model in models {
         for found in &model.elsewhere {
-            let (uses, _) = index.elsewhere(model, found);
-            for used in uses {
-                let identity = (used.identity.at.mark, used.identity.at.to_string());
-                note(used.binding, Some(identity), Some(found.holder.to_string()));
+            for used in index.elsewhere(model, found).0 {
+                note(&used, Some(found.holder.to_string()));
             }
         }
     }
-    let item = |(mark, users): (&Mark, &Users)| {
-        let removable = users.others.is_empty();
+    let used = |old: &Leftover| planned.contains(&old.at.mark);
+    bindings
+        .into_values()
+        .chain(identities.into_values())
+        .filter(used)
+        .collect()
+}
+
+fn clean(sources: &Sources, leftover: &[Leftover]) -> Vec<Item> {
+    let item = |old: &Leftover| {
+        let others: Vec<&str> = old.others.iter().map(String::as_str).collect();
         Item {
-            action: if removable { Action::Remove } else { Action::Keep },
-            object: users.object.clone(),
-            place: Some(sources.place(*mark)),
+            action: if old.is_removable() {
+                Action::Remove
+            } else {
+                Action::Keep
+            },
+            object: old.at.to_string(),
+            place: Some(sources.place(old.at.mark)),
             environment: None,
-            detail: if removable {
+            detail: if old.is_removable() {
                 String::new()
             } else {
-                format!("until it is migrated: {}", users.others.join(", "))
+                format!("until it is migrated: {}", others.join(", "))
             },
         }
     };
-    let used = |(_, users): &(&Mark, &Users)| users.planned > 0;
-    bindings
-        .iter()
-        .filter(used)
-        .map(item)
-        .chain(identities.iter().filter(used).map(item))
-        .collect()
+    leftover.iter().map(item).collect()
 }
 
 fn uninstall(sources: &Sources, models: &[Model], drafts: &[Draft<'_>]) -> Vec<Item> {
