@@ -5,6 +5,7 @@
 //! names the line to change.
 
 mod checks;
+mod edit;
 mod files;
 mod finding;
 mod join;
@@ -14,6 +15,7 @@ mod object;
 mod plan;
 mod print;
 mod report;
+mod rewrite;
 mod source;
 mod text;
 mod yaml;

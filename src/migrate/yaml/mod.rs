@@ -9,7 +9,7 @@ mod scalar;
 
 pub use build::{Broken, Parsed, parse};
 pub use node::{Mark, Node, Value};
-pub use scalar::{is_placeholder, plain_number};
+pub use scalar::{is_placeholder, plain_bool, plain_number};
 
 #[cfg(test)]
 mod tests;

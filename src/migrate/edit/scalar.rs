@@ -1,0 +1,71 @@
+//! Replaces scalars at their place.
+
+use std::sync::Arc;
+
+use super::{Path, Step, at};
+use crate::migrate::yaml::{Mark, Node, Value};
+
+/// Replaces the scalar at a path.
+pub fn set(text: &str, root: &Arc<Node>, path: &Path, value: &str) -> Option<String> {
+    let node = at(root, path)?;
+    splice(text, node, value)
+}
+
+/// Replaces the key and the value of the entry at a path.
+pub fn rename(text: &str, root: &Arc<Node>, path: &Path, key: &str, value: &str) -> Option<String> {
+    let (last, parent) = path.split_last()?;
+    let Step::Key(old) = last else { return None };
+    let (old, _) = at(root, parent)?.entry(old)?;
+    let text = splice(text, at(root, path)?, value)?;
+    // The key stands before the value: its place is the same.
+    splice(&text, old, key)
+}
+
+fn splice(text: &str, node: &Node, value: &str) -> Option<String> {
+    let Value::Scalar { .. } = node.value else {
+        return None;
+    };
+    let Mark { start, end, .. } = node.mark;
+    let (start, end) = (start as usize, end as usize);
+    // Block scalars, and quoted ones of several lines, are not replaced.
+    let old = text.get(start..end).filter(|old| !old.contains('\n'))?;
+    // A plain scalar may be followed by blanks that belong to nobody.
+    let kept = &old[old.trim_end().len()..];
+    let new = written(value, old.trim_end())?;
+    let mut out = String::with_capacity(text.len() + new.len());
+    out.push_str(&text[..start]);
+    if old.is_empty() {
+        out.push(' ');
+    }
+    out.push_str(&new);
+    out.push_str(kept);
+    out.push_str(&text[end..]);
+    Some(out)
+}
+
+/// A text as a scalar, in the style of the one that it replaces.
+fn written(value: &str, like: &str) -> Option<String> {
+    if value.contains(char::is_control) {
+        return None;
+    }
+    match like.chars().next() {
+        Some('\'') => Some(format!("'{}'", value.replace('\'', "''"))),
+        Some('"') => Some(double(value)),
+        _ if is_plain(value) => Some(value.to_owned()),
+        _ => Some(double(value)),
+    }
+}
+
+fn double(value: &str) -> String {
+    format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// Whether a text is itself, and a text, without quotes.
+fn is_plain(text: &str) -> bool {
+    let first = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/' || c == '$');
+    let rest = text
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "-_./${}".contains(c));
+    let word = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
+    first && rest && !word.contains(&text.to_ascii_lowercase().as_str())
+}

@@ -1,0 +1,229 @@
+use super::*;
+
+fn path(text: &str) -> Path {
+    let step = |part: &str| {
+        part.parse()
+            .map_or_else(|_| Step::Key(part.to_owned()), Step::Item)
+    };
+    text.split('>')
+        .filter(|part| !part.is_empty())
+        .map(step)
+        .collect()
+}
+
+fn remove(at: &str) -> Edit {
+    Edit::new(path(at), Change::Remove)
+}
+
+fn rename(at: &str) -> Edit {
+    let (key, value) = ("azure.workload.identity/use".to_owned(), "true".to_owned());
+    Edit::new(path(at), Change::Rename { key, value })
+}
+
+fn set(at: &str, text: &str) -> Edit {
+    Edit::new(path(at), Change::Set(text.to_owned()))
+}
+
+fn insert(at: &str, key: &str, value: Json) -> Edit {
+    let (key, before) = (key.to_owned(), Some("containers"));
+    Edit::new(path(at), Change::Insert { key, value, before })
+}
+
+fn push(at: &str, item: &str) -> Edit {
+    Edit::new(path(at), Change::Push(Json::from(item)))
+}
+
+/// Asserts what becomes of a text.
+fn gives(before: &str, edits: &[Edit], after: &str) {
+    assert_eq!(document(before, edits).as_deref(), Ok(after), "{before}");
+}
+
+const TEMPLATE: &str = "\
+# head
+kind: Deployment
+spec:
+    template:
+        metadata:
+            labels:
+                app: web
+                # the identity
+                aadpodidbinding: 'web'  # old
+
+        # the pods
+        spec:
+            containers:
+            - name: a
+              env:
+              - {name: AZURE_AUTH_METHOD, value: msi}
+";
+
+#[test]
+fn the_label_is_swapped_at_its_place() {
+    let edits = [
+        rename("spec>template>metadata>labels>aadpodidbinding"),
+        insert("spec>template>spec", "serviceAccountName", "web".into()),
+        remove("spec>template>spec>containers>0>env>0"),
+    ];
+    gives(
+        TEMPLATE,
+        &edits,
+        "\
+# head
+kind: Deployment
+spec:
+    template:
+        metadata:
+            labels:
+                app: web
+                # the identity
+                azure.workload.identity/use: 'true'  # old
+
+        # the pods
+        spec:
+            serviceAccountName: web
+            containers:
+            - name: a
+",
+    );
+}
+
+#[test]
+fn a_text_that_needs_quotes_gets_them() {
+    gives(
+        "a: {b: web, c: d}\n",
+        &[rename("a>b")],
+        "a: {azure.workload.identity/use: \"true\", c: d}\n",
+    );
+    gives(
+        "a:\n  b: web # c\n",
+        &[rename("a>b")],
+        "a:\n  azure.workload.identity/use: \"true\" # c\n",
+    );
+    gives("a: x # y\n", &[set("a", "5")], "a: \"5\" # y\n");
+    gives(
+        "a: \"azure\"\n",
+        &[set("a", "azure-workload")],
+        "a: \"azure-workload\"\n",
+    );
+    gives("a: azure", &[set("a", "azure-workload")], "a: azure-workload");
+    gives("a: ${X}\n", &[set("a", "${Y}")], "a: ${Y}\n");
+}
+
+#[test]
+fn what_is_left_empty_goes_as_well() {
+    gives(
+        "a:\n  labels:\n    x: y\n  b: c\n",
+        &[remove("a>labels>x")],
+        "a:\n  b: c\n",
+    );
+    gives(
+        "a: b\nenv:\n- name: x\n# end\n",
+        &[remove("env>0")],
+        "a: b\n# end\n",
+    );
+    gives("a:\n  b: c\n", &[remove("a>b")], "");
+}
+
+#[test]
+fn several_changes_of_one_list_do_not_disturb_each_other() {
+    let text = "resources:\n- a.yaml\n- b.yaml # b\n- c.yaml\n- d.yaml\n";
+    let edits = [
+        remove("resources>0"),
+        remove("resources>2"),
+        push("resources", "e.yaml"),
+    ];
+    gives(text, &edits, "resources:\n- b.yaml # b\n- d.yaml\n- e.yaml\n");
+}
+
+#[test]
+fn line_ends_and_a_missing_one_are_kept() {
+    gives(
+        "a:\r\n  b: c\r\nx: y\r\n",
+        &[insert("a", "d", "e".into())],
+        "a:\r\n  b: c\r\n  d: e\r\nx: y\r\n",
+    );
+    gives(
+        "a:\n  b: c",
+        &[insert("a", "d", "e".into())],
+        "a:\n  b: c\n  d: e",
+    );
+    gives("---\r\na: b\r\nc: d\r\n", &[remove("a")], "---\r\nc: d\r\n");
+}
+
+#[test]
+fn mappings_that_are_missing_are_made() {
+    let edit = || insert("spec>metadata>labels", "x", "y".into());
+    gives(
+        "spec:\n  a: b\n",
+        &[edit()],
+        "spec:\n  a: b\n  metadata:\n    labels:\n      x: y\n",
+    );
+    gives(
+        "{\n  \"spec\": {}\n}\n",
+        &[edit()],
+        "{\n  \"spec\": {\n    \"metadata\": {\n      \"labels\": {\n        \"x\": \"y\"\n      }\n    }\n  }\n}\n",
+    );
+}
+
+#[test]
+fn json_stays_json() {
+    let text = "{\n    \"a\": {\n        \"b\": \"c\",\n        \"d\": \"e\"\n    },\n    \"f\": [1]\n}";
+    gives(
+        text,
+        &[remove("a>d")],
+        "{\n    \"a\": {\n        \"b\": \"c\"\n    },\n    \"f\": [1]\n}",
+    );
+    gives(
+        text,
+        &[rename("a>b")],
+        &text.replace("\"b\": \"c\"", "\"azure.workload.identity/use\": \"true\""),
+    );
+    gives(
+        text,
+        &[remove("f>0")],
+        "{\n    \"a\": {\n        \"b\": \"c\",\n        \"d\": \"e\"\n    }\n}",
+    );
+}
+
+#[test]
+fn what_an_anchor_shares_is_not_changed() {
+    let text = "a:\n  labels: &l\n    x: y\n    z: z\nb:\n  labels: *l\n";
+    assert_eq!(
+        document(text, &[remove("a>labels>x")]),
+        Err(Refused::NotAlone("a.labels.x".to_owned()))
+    );
+    gives(
+        text,
+        &[insert("a", "c", "d".into())],
+        "a:\n  labels: &l\n    x: y\n    z: z\n  c: d\nb:\n  labels: *l\n",
+    );
+    let merged = "a: &l\n  x: y\nb:\n  <<: *l\n  z: z\n  w: w\n";
+    gives(merged, &[remove("b>z")], "a: &l\n  x: y\nb:\n  <<: *l\n  w: w\n");
+}
+
+#[test]
+fn a_place_that_is_not_there_is_an_error() {
+    assert_eq!(
+        document("a: b\n", &[remove("c>d")]),
+        Err(Refused::NoPlace("c.d".to_owned()))
+    );
+    assert_eq!(document("a: [\n", &[remove("a")]), Err(Refused::Unreadable));
+    assert_eq!(
+        document("a: |\n  x\n", &[set("a", "y")]),
+        Err(Refused::NoPlace("a".to_owned()))
+    );
+}
+
+#[test]
+fn marks_lead_to_their_paths() {
+    let root = read(TEMPLATE).unwrap();
+    for wanted in [
+        "spec>template>metadata>labels>aadpodidbinding",
+        "spec>template>spec",
+        "spec>template>spec>containers>0>env>0>name",
+    ] {
+        let wanted = path(wanted);
+        let mark = at(&root, &wanted).unwrap().mark;
+        assert_eq!(locate(&root, mark), Some(wanted));
+    }
+}

@@ -1,0 +1,5 @@
+//! The sources, rewritten. Pure.
+
+mod group;
+
+pub use group::Group;
