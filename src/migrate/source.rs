@@ -90,6 +90,11 @@ impl Sources {
         self.files.get(*self.paths.get(path)?)
     }
 
+    /// The index of the file at a path.
+    pub fn index_of(&self, path: &str) -> Option<usize> {
+        self.paths.get(path).copied()
+    }
+
     /// A mark, for people.
     pub fn place(&self, mark: Mark) -> Place {
         let source = usize::try_from(mark.file)

@@ -33,6 +33,7 @@ mod process;
 mod release;
 mod removal;
 mod repositories;
+mod rewriting;
 mod runner;
 mod secrets;
 mod service_account;
@@ -79,6 +80,7 @@ fn main() -> ExitCode {
         chart::trials(),
         migrate::trials(),
         repositories::trials(),
+        rewriting::trials(),
     ];
     runner::run(suites.into_iter().flatten().collect())
 }

@@ -19,7 +19,7 @@ const DEADLINE: Duration = Duration::from_mins(3);
 const LONG_DEADLINE: Duration = Duration::from_hours(3);
 
 /// The programs of other projects that the trials of a module use. They are built, once, before the deadline runs.
-const TOOLS: [(&str, &[Tool]); 8] = [
+const TOOLS: [(&str, &[Tool]); 9] = [
     ("chart", &[Tool::Helm, Tool::Kustomize]),
     ("gitops", &[Tool::Health]),
     ("kustomize", &[Tool::Kustomize]),
@@ -27,6 +27,7 @@ const TOOLS: [(&str, &[Tool]); 8] = [
     ("monitoring", &[Tool::Promtool, Tool::Prometheus]),
     ("release", &[Tool::Actionlint]),
     ("repositories", &[Tool::Kustomize]),
+    ("rewriting", &[Tool::Kustomize]),
     ("webhook", &[Tool::Webhook]),
 ];
 

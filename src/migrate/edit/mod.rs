@@ -41,7 +41,7 @@ pub enum Change {
     },
     /// The scalar becomes another text, in the quotes that it has.
     Set(String),
-    /// The document that is written in the scalar, a literal block, is changed.
+    /// The document that is written in the scalar, a literal block or one in double quotes, is changed.
     Within(Vec<Edit>),
     /// The mapping gets an entry that it does not have. Mappings that are missing on the way are made.
     Insert {

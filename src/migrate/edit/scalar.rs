@@ -43,7 +43,7 @@ fn splice(text: &str, node: &Node, value: &str) -> Option<String> {
     Some(out)
 }
 
-/// Changes the document that is written in a literal block. Its indentation is that of the block.
+/// Changes the document that is written in a literal block, whose indentation it keeps, or in double quotes.
 pub fn within(text: &str, root: &Arc<Node>, path: &Path, edits: &[Edit]) -> Option<String> {
     let node = at(root, path)?;
     let Value::Scalar {
@@ -54,6 +54,15 @@ pub fn within(text: &str, root: &Arc<Node>, path: &Path, edits: &[Edit]) -> Opti
         return None;
     };
     let (start, end) = (node.mark.start as usize, node.mark.end as usize);
+    // In quotes, with its line ends escaped.
+    if serde_json::from_str::<String>(text.get(start..end)?)
+        .ok()
+        .as_ref()
+        == Some(inner)
+    {
+        let changed = serde_json::to_string(&super::document(inner, edits).ok()?).ok()?;
+        return Some(format!("{}{changed}{}", &text[..start], &text[end..]));
+    }
     let first = text.get(..start)?.rfind('\n')? + 1;
     let (indentation, raw) = (text.get(first..start)?, text.get(first..end)?);
     let body = raw.trim_end();

@@ -217,6 +217,12 @@ fn a_document_within_a_text_is_changed_in_its_indentation() {
             .replace('\n', "\r\n")
             .replace("b: web", "azure.workload.identity/use: \"true\""),
     );
+    let quoted = "patches: [{patch: \"a:\\n  b: web\\n  c: d\"}]\n";
+    gives(
+        quoted,
+        &[edit("a>b")],
+        &quoted.replace("b: web", "azure.workload.identity/use: \\\"true\\\""),
+    );
     let folded = "patches:\n- patch: >-\n    a:\n    - b\n    - c\n";
     let push = Change::Within(vec![push("a", "d")]);
     assert!(document(folded, &[Edit::new(path("patches>0>patch"), push)]).is_err());

@@ -150,18 +150,12 @@ impl<'a> Changes<'a> {
         self.files.iter().filter_map(gone).collect()
     }
 
-    /// The text of a file after the changes so far; none if there are none.
+    /// The text of a file after the changes so far; none if there are none, or if they cannot be made. It is empty if
+    /// the file goes.
     pub fn text_of(&self, source: &Source) -> Option<String> {
-        let file = self
-            .sources
-            .files
-            .iter()
-            .position(|other| other.path == source.path)?;
-        self.files
-            .get(&file)?
-            .apply(source.text.as_deref()?)
-            .ok()
-            .flatten()
+        let file = self.sources.index_of(&source.path)?;
+        let text = self.files.get(&file)?.apply(source.text.as_deref()?).ok()?;
+        Some(text.unwrap_or_default())
     }
 
     /// All files that change, by path.

@@ -294,10 +294,8 @@ fn references(sources: &Sources) -> impl Iterator<Item = (&Arc<Node>, String)> {
 }
 
 fn remove_file(sources: &Sources, path: &str, changes: &mut Changes<'_>) {
-    let file = sources
-        .files
-        .iter()
-        .position(|source| source.path == path && source.asked);
+    let asked = |file: &usize| sources.files.get(*file).is_some_and(|source| source.asked);
+    let file = sources.index_of(path).filter(asked);
     file.into_iter().for_each(|file| changes.remove_file(file));
 }
 

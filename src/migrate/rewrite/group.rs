@@ -1,7 +1,9 @@
 //! Changes that are made together or not at all.
 
+use super::changes::Changes;
 use crate::migrate::edit::Change;
 use crate::migrate::model::Reference;
+use crate::migrate::source::Sources;
 use crate::migrate::yaml::Mark;
 
 /// Changes that are made together or not at all.
@@ -17,4 +19,22 @@ pub struct Group {
     pub with: Vec<Reference>,
     /// Why it cannot be done, and what a person is to do.
     pub blocked: Option<String>,
+}
+
+impl Group {
+    /// Blocks it if its changes cannot be made, whatever else is.
+    pub fn check(&mut self, sources: &Sources) {
+        if self.blocked.is_some() {
+            return;
+        }
+        let mut changes = Changes::new(sources);
+        let made = self
+            .edits
+            .iter()
+            .try_for_each(|(mark, change)| changes.edit(*mark, change.clone()));
+        self.blocked = made
+            .and_then(|()| changes.finish().map(drop))
+            .err()
+            .map(|problem| problem.reason);
+    }
 }

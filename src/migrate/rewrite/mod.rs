@@ -9,6 +9,7 @@ mod clean;
 mod diff;
 mod file;
 mod group;
+mod home;
 mod objects;
 mod place;
 mod pods;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use super::changes::{Changes, Problem};
+use super::home::Home;
 use crate::migrate::edit::Change;
 use crate::migrate::kustomize::{Kustomization, join};
 use crate::migrate::model::Model;
@@ -31,37 +32,55 @@ pub fn add(
     changes: &mut Changes<'_>,
 ) -> Result<(), Problem> {
     let mut files: BTreeMap<(String, &str, bool), Vec<Json>> = BTreeMap::new();
+    let mut homes: BTreeMap<(Option<String>, Option<usize>), Option<Home<'_>>> = BTreeMap::new();
     for output in &plan.outputs {
-        let user = output
+        let Some(user) = output
             .switches
             .iter()
-            .find(|switch| made.get(**switch) == Some(&true));
-        let Some(user) = user.and_then(|user| plan.switches.get(*user)) else {
+            .copied()
+            .find(|switch| made.get(*switch) == Some(&true))
+        else {
             continue;
         };
-        let kustomization = output
-            .environment
-            .as_deref()
-            .and_then(|folder| Kustomization::in_folder(sources, folder_of(folder)));
-        let value = named_as_written(output, kustomization);
-        if is_present(models, output, &value, kustomization) {
+        let Some(switch) = plan.switches.get(user) else {
+            continue;
+        };
+        let file = sources.place(switch.workload.at.mark).file;
+        let grant = output.title.starts_with("ClusterRole");
+        // Grants are for the whole environment: they may be shared by workloads that are named differently.
+        let key = (output.environment.clone(), (!grant).then_some(user));
+        let home = homes.entry(key).or_insert_with(|| {
+            let environment = output.environment.as_deref()?;
+            Home::of(sources, environment, (!grant).then_some(&*file))
+        });
+        let mut value = output.value.clone();
+        if is_present(models, output, &mut value, home.as_ref()) {
             continue;
         }
-        let folder = match &output.environment {
-            Some(folder) => folder_of(folder).to_owned(),
-            None => {
-                let place = sources.place(user.workload.at.mark);
-                let folder = place.file.rsplit_once('/').map(|(folder, _)| folder.to_owned());
-                folder.unwrap_or_default()
+        let folder = match home {
+            Some(home) => {
+                let environment = output.environment.as_deref();
+                let own = environment.is_some_and(|name| name == home.kustomization.folder);
+                if !own && home.is_shared(sources, models) {
+                    let path = &home.kustomization.source.path;
+                    return Err(Problem {
+                        file: usize::try_from(switch.workload.at.mark.file).ok(),
+                        reason: format!(
+                            "{path} adds to its name, and several environments with different objects share it"
+                        ),
+                    });
+                }
+                home.kustomization.folder.to_owned()
             }
+            None => file
+                .rsplit_once('/')
+                .map_or_else(String::new, |(folder, _)| folder.to_owned()),
         };
-        let name = if output.title.starts_with("ClusterRole") {
-            GRANTS
-        } else {
-            BINDINGS
-        };
-        let listed = output.environment.is_some();
-        files.entry((folder, name, listed)).or_default().push(value);
+        let name = if grant { GRANTS } else { BINDINGS };
+        files
+            .entry((folder, name, home.is_some()))
+            .or_default()
+            .push(value);
     }
     for ((folder, name, listed), objects) in files {
         let path = join(&folder, name);
@@ -72,11 +91,6 @@ pub fn add(
         }
     }
     Ok(())
-}
-
-/// The folder of an environment, as paths have it.
-fn folder_of(environment: &str) -> &str {
-    if environment == "." { "" } else { environment }
 }
 
 /// Names a file among the resources of a kustomization.
@@ -116,50 +130,17 @@ fn text(name: &str, known: bool, objects: &[Json]) -> String {
     text
 }
 
-/// The object with the name that its kustomization makes the planned one of, if there is such a name.
-fn named_as_written(output: &Output, kustomization: Option<Kustomization<'_>>) -> Json {
-    let mut value = output.value.clone();
-    let (prefix, suffix) = affixes(kustomization);
-    if let Some(Json::String(name)) = value.pointer_mut("/metadata/name") {
-        let stripped = name
-            .strip_prefix(prefix)
-            .and_then(|rest| rest.strip_suffix(suffix));
-        if let Some(stripped) = stripped.filter(|name| !name.is_empty()) {
-            *name = stripped.to_owned();
+/// Whether the environment, or a plain file, has the object already. Gives it the name that becomes the planned one.
+fn is_present(models: &[Model], output: &Output, value: &mut Json, home: Option<&Home<'_>>) -> bool {
+    let mut built = output.title.clone();
+    if let (Some(home), Some(Json::String(name))) = (home, value.pointer_mut("/metadata/name")) {
+        if let Some(written) = home.written(name) {
+            *name = written.to_owned();
         }
+        let head = built.rfind(['/', ' ']).map_or("", |at| &built[..=at]);
+        built = format!("{head}{}", home.built(name));
     }
-    value
-}
-
-fn affixes<'a>(kustomization: Option<Kustomization<'a>>) -> (&'a str, &'a str) {
-    let text = |key| {
-        kustomization
-            .and_then(|k| k.node.text_at(&[key]))
-            .unwrap_or_default()
-    };
-    (text("namePrefix"), text("nameSuffix"))
-}
-
-/// Whether the environment, or a plain file, has the object already.
-fn is_present(
-    models: &[Model],
-    output: &Output,
-    written: &Json,
-    kustomization: Option<Kustomization<'_>>,
-) -> bool {
-    let (prefix, suffix) = affixes(kustomization);
-    let name = written
-        .pointer("/metadata/name")
-        .and_then(Json::as_str)
-        .unwrap_or_default();
-    let head = output
-        .title
-        .rfind(['/', ' '])
-        .map_or("", |at| &output.title[..=at]);
-    let built = format!("{head}{prefix}{name}{suffix}");
     let reached = |model: &&Model| model.environment.is_none() || model.environment == output.environment;
-    models
-        .iter()
-        .filter(reached)
-        .any(|model| model.present.contains(&built) || model.present.contains(&output.title))
+    let has = |model: &Model| model.present.contains(&built) || model.present.contains(&output.title);
+    models.iter().filter(reached).any(has)
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
+use super::home::Home;
 use super::{Group, Place};
 use crate::migrate::edit::{self, Change, Edit, Step};
 use crate::migrate::model::{LABEL, USE_LABEL, Workload};
@@ -164,7 +165,7 @@ fn account(sources: &Sources, switch: &Switch) -> Result<Edits, String> {
     if workload.account() == switch.account && named.is_some() {
         return Ok(Vec::new());
     }
-    let name = before_affixes(sources, workload, &switch.account)?;
+    let name = before_affixes(sources, switch)?;
     if let Some(named) = named {
         let place = Place::find(sources, named.mark).filter(|place| !place.in_kustomization());
         let key = place.as_ref().and_then(Place::key);
@@ -184,25 +185,16 @@ fn account(sources: &Sources, switch: &Switch) -> Result<Edits, String> {
     Ok(vec![(spec, insert)])
 }
 
-/// The name that a kustomization's prefix and suffix make the ServiceAccount of: they are added to it as they are to
-/// the name of the workload.
-fn before_affixes(sources: &Sources, workload: &Workload, account: &str) -> Result<String, String> {
-    let written = written(sources, workload)
-        .map(|object| object.name)
-        .unwrap_or_default();
-    let Some((prefix, suffix)) = workload
-        .at
-        .name
-        .split_once(written.as_str())
-        .filter(|_| !written.is_empty())
-    else {
-        return Ok(account.to_owned());
-    };
-    let stripped = account
-        .strip_prefix(prefix)
-        .and_then(|rest| rest.strip_suffix(suffix));
-    let stripped = stripped.filter(|name| !name.is_empty());
-    stripped.map(str::to_owned).ok_or_else(|| {
+/// The name that the prefixes and suffixes of kustomizations make the ServiceAccount of.
+fn before_affixes(sources: &Sources, switch: &Switch) -> Result<String, String> {
+    let account = &switch.account;
+    let file = sources.place(switch.workload.at.mark).file;
+    let home = switch
+        .environment
+        .as_deref()
+        .and_then(|name| Home::of(sources, name, Some(&file)));
+    let name = home.map_or(Some(account.as_str()), |home| home.written(account));
+    name.map(str::to_owned).ok_or_else(|| {
         format!("no name becomes {account} through the prefix and suffix of its kustomization: name its ServiceAccount")
     })
 }

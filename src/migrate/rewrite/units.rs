@@ -30,6 +30,7 @@ impl Units {
         let mut groups: Vec<(Group, Option<usize>)> = Vec::new();
         for (number, switch) in switches.iter().enumerate() {
             let mut group = pods::group(sources, switch);
+            group.check(sources);
             let label = switch.workload.label.as_ref();
             let shared = label.and_then(|label| unplanned.get(&label.mark));
             let doubt = doubts.get(&(&switch.environment, &switch.workload.at));

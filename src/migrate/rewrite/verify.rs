@@ -37,9 +37,8 @@ pub fn wrong(
         let had: BTreeSet<_> = findings(before).map(key).collect();
         if let Some(new) = findings(&after).find(|finding| !had.contains(&key(finding))) {
             let at = &new.place;
-            let file = |source: &Source| source.path == at.file;
             return Some(Problem {
-                file: before.sources.files.iter().position(file),
+                file: before.sources.index_of(&at.file),
                 reason: format!("it would bring about: {}:{}: {}", at.file, at.line, new.reason),
             });
         }
