@@ -210,6 +210,8 @@ fn elsewhere<'a>(model: &'a Model, index: &Index<'a>, found: &'a Elsewhere, note
             AS_ANNOTATION.0.to_owned(),
             AS_ANNOTATION.1.to_owned(),
         ),
+        // The setting has a finding of its own.
+        Form::Setting => return,
         Form::Label => {
             let (uses, misses) = index.elsewhere(model, found);
             if uses.is_empty()
@@ -217,18 +219,34 @@ fn elsewhere<'a>(model: &'a Model, index: &Index<'a>, found: &'a Elsewhere, note
             {
                 return one_miss(model, &found.holder, found.value.as_ref(), miss, notes);
             }
-            let reason = format!(
-                "The label stands at {}: the pods and their ServiceAccount are made elsewhere.{}",
-                if found.path.is_empty() {
-                    "the top"
-                } else {
-                    &found.path
-                },
-                identities(&uses)
-            );
-            let action = "Set the label azure.workload.identity/use: \"true\" there as well, find out the \
-                          ServiceAccount of the pods, and give it a WorkloadIdentityBinding.";
-            (Code::LabelElsewhere, reason, action.to_owned())
+            let place = if found.path.is_empty() {
+                "the top"
+            } else {
+                &found.path
+            };
+            let mut reason =
+                format!("The label stands at {place}: the pods and their ServiceAccount are made elsewhere.");
+            let mut action =
+                "Set the label azure.workload.identity/use: \"true\" there as well, find out the \
+                              ServiceAccount of the pods, and give it a WorkloadIdentityBinding."
+                    .to_owned();
+            if let Some(doubt) = &found.doubt {
+                reason = format!(
+                    "The label stands at {place}, and the ServiceAccount of the pods is not certain: {doubt}."
+                );
+                action = "Name the ServiceAccount in the values (name, with create: true) and run wib migrate again."
+                    .to_owned();
+            }
+            if let [only] = uses.as_slice()
+                && let Some(client) = &only.identity.client_id
+            {
+                action = format!(
+                    "{action} If the chart can annotate it: azure.workload.identity/client-id: \"{}\".",
+                    client.text.trim()
+                );
+            }
+            reason += &identities(&uses);
+            (Code::LabelElsewhere, reason, action)
         }
     };
     notes.add(model, code, found.mark, &found.holder, reason, action);

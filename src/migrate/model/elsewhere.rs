@@ -20,6 +20,8 @@ pub struct Elsewhere {
     pub path: String,
     /// How it stands there.
     pub form: Form,
+    /// Why the ServiceAccount of the pods is not certain, where the chart is known.
+    pub doubt: Option<String>,
 }
 
 /// How a label stands in a tree.
@@ -31,6 +33,8 @@ pub enum Form {
     ObjectLabel,
     /// Among annotations.
     Annotation,
+    /// As a setting that a chart makes a label of.
+    Setting,
 }
 
 /// All labels of a tree.
@@ -51,6 +55,7 @@ pub fn labels(tree: &Arc<Node>, holder: &Reference, namespace: &str) -> Vec<Else
                 value,
                 path: keys.join("."),
                 form,
+                doubt: None,
             });
         };
         match &node.value {
@@ -60,6 +65,24 @@ pub fn labels(tree: &Arc<Node>, holder: &Reference, namespace: &str) -> Vec<Else
                     && !value.is_null()
                 {
                     add(key.mark, Text::of(value), &keys);
+                }
+                // The chart of KEDA.
+                if keys.last() == Some(&"podIdentity")
+                    && let Some(value) = node
+                        .at(&["activeDirectory", "identity"])
+                        .and_then(|v| Text::of(v))
+                    && !value.text.is_empty()
+                {
+                    found.push(Elsewhere {
+                        holder: holder.clone(),
+                        namespace: namespace.to_owned(),
+                        mark: value.mark,
+                        value: Some(value),
+                        path: format!("{}.activeDirectory.identity", keys.join(".")),
+                        form: Form::Setting,
+                        doubt: None,
+                    });
+                    return;
                 }
                 // A label without its indentation: podLabels is empty, and the label its sibling.
                 let name = ["key", "name"]

@@ -1,5 +1,6 @@
 //! The sources, rewritten. Pure.
 
+mod components;
 mod group;
 
 pub use group::Group;

@@ -1,0 +1,51 @@
+//! external-dns: the settings of Azure in the values of its chart.
+
+use super::{Context, Decision};
+use crate::migrate::edit::Change;
+use crate::migrate::model::{Model, Setting};
+use crate::migrate::yaml::Mark;
+
+/// None where nothing says that its pods use pod identity: they may as well use the identity of the node.
+pub fn settings<'a>(context: &Context<'a>, model: &'a Model, setting: &Setting) -> Option<Decision> {
+    if let Some(workload) = context.made_by(model, setting) {
+        workload.label.as_ref()?;
+        return Some(match context.switch(model, workload) {
+            Some(_) => edits(context, setting).map(|edits| (edits, vec![workload.at.clone()])),
+            None => Err(context.unplanned(model, workload)),
+        });
+    }
+    let labelled = model
+        .elsewhere
+        .iter()
+        .any(|found| found.holder.mark == setting.holder.mark);
+    let reason = "the ServiceAccount of its pods is not known: set useWorkloadIdentityExtension together with the label \
+                  of the pods";
+    labelled.then(|| Err(reason.to_owned()))
+}
+
+fn edits(context: &Context<'_>, setting: &Setting) -> Result<Vec<(Mark, Change)>, String> {
+    let mut edits = vec![(
+        context.entry(setting.mark, "useManagedIdentityExtension")?,
+        Change::Remove,
+    )];
+    // Only for managed identities; the ServiceAccount names the identity now.
+    if let Some((_, id)) = setting.around.entry("userAssignedIdentityID") {
+        edits.push((context.entry(id.mark, "userAssignedIdentityID")?, Change::Remove));
+    }
+    match setting.around.get("useWorkloadIdentityExtension") {
+        Some(there) if there.is_truthy() => {}
+        Some(there) => {
+            let mark = context.entry(there.mark, "useWorkloadIdentityExtension")?;
+            edits.push((mark, Change::Set("true".to_owned())));
+        }
+        None => edits.push((
+            setting.around.mark,
+            Change::Insert {
+                key: "useWorkloadIdentityExtension".to_owned(),
+                value: true.into(),
+                before: None,
+            },
+        )),
+    }
+    Ok(edits)
+}
