@@ -1,6 +1,7 @@
 //! Everything that will not work by itself, as findings. Pure.
 
 mod binding;
+mod component;
 mod identity;
 mod workload;
 
@@ -99,6 +100,7 @@ pub fn check<'a>(
         workload::check(one, &mut notes);
     }
     workload::classes(models, joined, &mut notes);
+    component::check(models, joined, &mut notes);
     notes.found
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{LABEL, Reference, Text};
+use super::{LABEL, Reference, Setting, Text};
 use crate::migrate::yaml::{Mark, Node, Value};
 
 /// A label that cannot be followed to its pods.
@@ -37,6 +37,22 @@ pub enum Form {
     Setting,
 }
 
+impl Elsewhere {
+    /// The label that the chart of KEDA makes of its setting.
+    pub(super) fn of_keda(setting: &Setting, namespace: &str) -> Option<Self> {
+        let identity = setting.around.at(&["activeDirectory", "identity"])?;
+        Some(Self {
+            holder: setting.holder.clone(),
+            namespace: namespace.to_owned(),
+            mark: identity.mark,
+            value: Text::of(identity),
+            path: "podIdentity.activeDirectory.identity".to_owned(),
+            form: Form::Setting,
+            doubt: None,
+        })
+    }
+}
+
 /// All labels of a tree.
 pub fn labels(tree: &Arc<Node>, holder: &Reference, namespace: &str) -> Vec<Elsewhere> {
     let mut found = Vec::new();
@@ -65,24 +81,6 @@ pub fn labels(tree: &Arc<Node>, holder: &Reference, namespace: &str) -> Vec<Else
                     && !value.is_null()
                 {
                     add(key.mark, Text::of(value), &keys);
-                }
-                // The chart of KEDA.
-                if keys.last() == Some(&"podIdentity")
-                    && let Some(value) = node
-                        .at(&["activeDirectory", "identity"])
-                        .and_then(|v| Text::of(v))
-                    && !value.text.is_empty()
-                {
-                    found.push(Elsewhere {
-                        holder: holder.clone(),
-                        namespace: namespace.to_owned(),
-                        mark: value.mark,
-                        value: Some(value),
-                        path: format!("{}.activeDirectory.identity", keys.join(".")),
-                        form: Form::Setting,
-                        doubt: None,
-                    });
-                    return;
                 }
                 // A label without its indentation: podLabels is empty, and the label its sibling.
                 let name = ["key", "name"]

@@ -118,12 +118,16 @@ pub struct Model {
     pub accounts: Vec<Reference>,
     /// SecretProviderClasses that use pod identity.
     pub classes: Vec<PodIdentityClass>,
+    /// All SecretProviderClasses.
+    pub class_names: BTreeSet<String>,
     /// Where SecretProviderClasses stand that use something else, and have no client id.
     pub other_classes: Vec<Mark>,
     /// SecretProviderClasses that something mounts whose pods are not known, with what it is.
     pub mounted: Vec<(Reference, Text)>,
     /// Settings of components that ask for pod identity.
     pub settings: Vec<Setting>,
+    /// Secrets that name a repository to Argo CD and hold nothing to log in with.
+    pub repositories: Vec<Reference>,
     /// Labels where pods are not made in a way that is understood.
     pub elsewhere: Vec<Elsewhere>,
     /// Parts of pod identity itself.
@@ -177,6 +181,7 @@ impl Model {
             )),
             ("", "ServiceAccount") => self.accounts.push(reference),
             ("secrets-store.csi.x-k8s.io", "SecretProviderClass") => {
+                self.class_names.insert(reference.to_string());
                 match PodIdentityClass::of(object, reference) {
                     Ok(class) => self.classes.push(class),
                     Err(mark) => self.other_classes.extend(mark),
@@ -192,6 +197,9 @@ impl Model {
                 }
                 other::notes(object, &reference, notes);
                 settings::texts(object, &reference, notes);
+                if settings::is_open_repository(object) {
+                    self.repositories.push(reference);
+                }
             }
         }
     }
@@ -246,7 +254,12 @@ impl Model {
         let mounted = charts::classes(tree).into_iter();
         self.mounted
             .extend(mounted.map(|class| (holder_there.clone(), class)));
+        let known = self.settings.len();
         settings::find(tree, holder, release, &mut self.settings, notes);
+        let new = self.settings.iter().skip(known);
+        let labels = new.filter(|setting| setting.family == Family::KedaChart);
+        self.elsewhere
+            .extend(labels.filter_map(|setting| Elsewhere::of_keda(setting, namespace)));
     }
 }
 

@@ -170,6 +170,32 @@ pub fn texts(object: &Object, holder: &Reference, notes: &mut Vec<Note>) {
     }
 }
 
+/// Whether a Secret names a repository to Argo CD, and holds nothing to log in with.
+pub fn is_open_repository(object: &Object) -> bool {
+    let label = object
+        .node
+        .text_at(&["metadata", "labels", "argocd.argoproj.io/secret-type"]);
+    let keys = [
+        "password",
+        "sshPrivateKey",
+        "bearerToken",
+        "githubAppPrivateKey",
+        "tlsClientCertKey",
+        "gcpServiceAccountKey",
+        "useAzureWorkloadIdentity",
+    ];
+    let has = |data: &str| {
+        object
+            .node
+            .get(data)
+            .is_some_and(|data| keys.iter().any(|key| data.get(key).is_some()))
+    };
+    object.is("", "Secret")
+        && label.is_some_and(|label| ["repository", "repo-creds"].contains(&label))
+        && !has("data")
+        && !has("stringData")
+}
+
 fn component(mark: Mark, holder: &Reference, action: String) -> Note {
     let reason = "A component asks for pod identity by a setting of its own.";
     note(Code::ComponentSetting, mark, holder, reason, action)

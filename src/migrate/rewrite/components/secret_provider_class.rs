@@ -44,10 +44,43 @@ fn consumers<'a>(
 ) -> Vec<(&'a Model, &'a Workload)> {
     let models = context.models.iter().filter(|other| is_same(model, other));
     let all = models.flat_map(|other| other.workloads.iter().map(move |workload| (other, workload)));
-    all.filter(|(_, workload)| {
-        workload.at.namespace == class.at.namespace && workload.classes.contains(&class.at.name)
+    all.filter(|(_, workload)| mounts(workload, class)).collect()
+}
+
+/// A workload of files that are built apart, and that has no class of this name beside it: it may mean this one.
+fn foreign<'a>(
+    context: &Context<'a>,
+    model: &Model,
+    class: &PodIdentityClass,
+) -> Option<(&'a Model, &'a Workload)> {
+    let mut others = context
+        .models
+        .iter()
+        .filter(|other| !is_same(model, other) && !other.class_names.contains(&class.at.to_string()));
+    others.find_map(|other| {
+        let found = other.workloads.iter().find(|workload| mounts(workload, class))?;
+        Some((other, found))
     })
-    .collect()
+}
+
+fn mounts(workload: &Workload, class: &PodIdentityClass) -> bool {
+    workload.at.namespace == class.at.namespace && workload.classes.contains(&class.at.name)
+}
+
+/// Whether the class is mounted by something that could not be parsed.
+fn in_text(context: &Context<'_>, class: &PodIdentityClass) -> bool {
+    let broken = context
+        .sources
+        .files
+        .iter()
+        .filter(|source| source.documents.iter().any(|document| document.broken));
+    let mut lines = broken
+        .filter_map(|source| source.text.as_ref())
+        .flat_map(|text| text.lines());
+    lines.any(|line| {
+        let named = line.split_once("secretProviderClass:");
+        named.is_some_and(|(_, name)| name.trim().trim_matches(['"', '\'']) == class.at.name)
+    })
 }
 
 fn decide(
@@ -68,6 +101,18 @@ fn decide(
         .find(|(holder, name)| holder.namespace == at.namespace && name.text == at.name);
     if let Some((holder, _)) = mounted {
         return Err(by_hand(format!("{holder} mounts it, and its pods are not known")));
+    }
+    if let Some((from, workload)) = foreign(context, model, class) {
+        let from = from.environment.as_deref().unwrap_or("plain files");
+        return Err(by_hand(format!(
+            "{} in {from} mounts a class of this name, and has none there",
+            workload.at
+        )));
+    }
+    if in_text(context, class) {
+        return Err(by_hand(
+            "something that is searched as text only mounts it".to_owned(),
+        ));
     }
     if consumers.is_empty() {
         let reason = "no workload of the input mounts it, so that the identity of its pods is not known";

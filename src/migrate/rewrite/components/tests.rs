@@ -183,6 +183,16 @@ fn a_class_whose_client_id_is_not_certain_stays() {
     );
     let values = "extraVolumes:\n- csi: {volumeAttributes: {secretProviderClass: vault}}\n";
     refused(&[("x", &x), ("values", values)], CLASS, "its pods are not known");
+    let template = format!("{{{{ if .Values.x }}}}\n{}", mounting("z", ""));
+    let template = template.replace(
+        "secretProviderClass: vault}}}]",
+        "\n          secretProviderClass: \"vault\"\n}}}]",
+    );
+    refused(
+        &[("x", &x), ("template", &template)],
+        CLASS,
+        "searched as text only",
+    );
     let liar = identity("b", ONE);
     refused(
         &[("x", &x), ("two", &liar)],
@@ -217,9 +227,7 @@ fn environments_that_share_a_class_have_to_agree() {
             ("base/class.yaml", CLASS.to_owned()),
         ]
     };
-    let borrowed = |files: &[(&'static str, String)]| -> Vec<(&'static str, String)> { files.to_vec() };
-    let as_text = |files: Vec<(&'static str, String)>| files;
-    let same = as_text(borrowed(&files(&one)));
+    let same = files(&one);
     let same: Vec<(&str, &str)> = same.iter().map(|(path, text)| (*path, text.as_str())).collect();
     let after = CLASS.replace("usePodIdentity: \"true\"", &format!("clientID: \"{ONE}\""));
     gives(&same, &after, &["Deployment shop/x"]);
@@ -229,6 +237,15 @@ fn environments_that_share_a_class_have_to_agree() {
         .map(|(path, text)| (*path, text.as_str()))
         .collect();
     refuses(&different, "needs something else of the same document");
+
+    let apart = [
+        ("apart/kustomization.yaml", "resources: [y.yaml]\n"),
+        ("apart/y.yaml", &mounting("y", ", aadpodidbinding: a")),
+    ];
+    refuses(
+        &[&apart[..], &same].concat(),
+        "Deployment shop/y in apart mounts a class of this name",
+    );
 }
 
 #[test]
