@@ -226,19 +226,18 @@ fn elsewhere<'a>(model: &'a Model, index: &Index<'a>, found: &'a Elsewhere, note
             } else {
                 &found.path
             };
-            let mut reason =
-                format!("The label stands at {place}: the pods and their ServiceAccount are made elsewhere.");
-            let mut action =
-                "Set the label azure.workload.identity/use: \"true\" there as well, find out the \
-                              ServiceAccount of the pods, and give it a WorkloadIdentityBinding."
-                    .to_owned();
-            if let Some(doubt) = &found.doubt {
-                reason = format!(
-                    "The label stands at {place}, and the ServiceAccount of the pods is not certain: {doubt}."
-                );
-                action = "Name the ServiceAccount in the values (name, with create: true) and run wib migrate again."
-                    .to_owned();
-            }
+            let (mut reason, mut action) = match &found.doubt {
+                None => (
+                    format!("The label stands at {place}: the pods and their ServiceAccount are made elsewhere."),
+                    "Set the label azure.workload.identity/use: \"true\" there as well, find out the ServiceAccount of the \
+                     pods, and give it a WorkloadIdentityBinding."
+                        .to_owned(),
+                ),
+                Some(doubt) => (
+                    format!("The label stands at {place}, and the ServiceAccount of the pods is not certain: {doubt}."),
+                    "Name the ServiceAccount in the values (name, with create: true) and run wib migrate again.".to_owned(),
+                ),
+            };
             if let [only] = uses.as_slice()
                 && let Some(client) = &only.identity.client_id
             {

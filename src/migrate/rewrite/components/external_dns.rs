@@ -6,8 +6,10 @@ use crate::migrate::model::{Model, Setting};
 use crate::migrate::yaml::Mark;
 
 /// None where nothing says that its pods use pod identity: they may as well use the identity of the node.
-pub fn settings<'a>(context: &Context<'a>, model: &'a Model, setting: &Setting) -> Option<Decision> {
-    if let Some(workload) = context.made_by(model, setting) {
+pub fn settings(context: &Context<'_>, model: &Model, setting: &Setting) -> Option<Decision> {
+    let mut workloads = model.workloads.iter();
+    let made = workloads.find(|workload| workload.chart.is_some() && workload.at.mark == setting.holder.mark);
+    if let Some(workload) = made {
         workload.label.as_ref()?;
         return Some(match context.switch(model, workload) {
             Some(_) => edits(context, setting).map(|edits| (edits, vec![workload.at.clone()])),

@@ -18,12 +18,11 @@ pub fn store(context: &Context<'_>, model: &Model, setting: &Setting) -> Option<
         .flat_map(|other| other.workloads.iter().map(move |workload| (other, workload)))
         .filter(|(_, workload)| workload.label.is_some() && is_operator(workload))
         .collect();
-    let (environment, decision) = match operators.as_slice() {
-        [(from, operator)] => (&from.environment, decide(context, from, operator, setting)),
-        _ => {
-            let reason = "the pods of the operator of External Secrets are not known";
-            (&model.environment, Err(by_hand(reason)))
-        }
+    let (environment, decision) = if let [(from, operator)] = operators.as_slice() {
+        (&from.environment, decide(context, from, operator, setting))
+    } else {
+        let reason = "the pods of the operator of External Secrets are not known";
+        (&model.environment, Err(by_hand(reason)))
     };
     Some(group(&setting.holder, environment.clone(), decision))
 }

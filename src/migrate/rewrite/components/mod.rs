@@ -10,7 +10,7 @@ mod keda;
 mod msi;
 mod secret_provider_class;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Group;
 use crate::migrate::edit::{self, Change, Step};
@@ -23,15 +23,17 @@ use crate::migrate::yaml::{Mark, is_placeholder};
 /// What the changes of components follow from.
 struct Context<'a> {
     /// The files.
-    pub sources: &'a Sources,
+    sources: &'a Sources,
     /// What they mean.
-    pub models: &'a [Model],
+    models: &'a [Model],
     /// The bindings of pod identity.
-    pub index: &'a Index<'a>,
+    index: &'a Index<'a>,
     /// What the workloads get through them.
-    pub joined: &'a [Joined<'a>],
+    joined: &'a [Joined<'a>],
     /// Which of them are switched.
-    pub plan: &'a Plan,
+    plan: &'a Plan,
+    /// SecretProviderClasses that are mounted by something that could not be parsed.
+    in_text: BTreeSet<&'a str>,
 }
 
 /// A group, with the place that its changes are about: groups of one place are made together or not at all.
@@ -54,6 +56,7 @@ pub fn groups<'a>(
         index,
         joined,
         plan,
+        in_text: secret_provider_class::in_text(sources),
     };
     let mut drafts = secret_provider_class::groups(&context);
     drafts.extend(msi::groups(&context));
@@ -225,14 +228,6 @@ impl<'a> Context<'a> {
             ));
         }
         Ok(text.to_owned())
-    }
-
-    /// The workload that the holder of a setting makes.
-    fn made_by(&self, model: &'a Model, setting: &Setting) -> Option<&'a Workload> {
-        model
-            .workloads
-            .iter()
-            .find(|workload| workload.at.mark == setting.holder.mark && workload.chart.is_some())
     }
 }
 

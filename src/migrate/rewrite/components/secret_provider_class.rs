@@ -6,6 +6,7 @@ use super::{Context, Decision, Draft, group};
 use crate::migrate::edit::Change;
 use crate::migrate::join::describe;
 use crate::migrate::model::{Model, PodIdentityClass, Workload};
+use crate::migrate::source::Sources;
 
 pub fn groups(context: &Context<'_>) -> Vec<Draft> {
     let mut drafts = Vec::new();
@@ -53,10 +54,11 @@ fn foreign<'a>(
     model: &Model,
     class: &PodIdentityClass,
 ) -> Option<(&'a Model, &'a Workload)> {
+    let name = class.at.to_string();
     let mut others = context
         .models
         .iter()
-        .filter(|other| !is_same(model, other) && !other.class_names.contains(&class.at.to_string()));
+        .filter(|other| !is_same(model, other) && !other.class_names.contains(&name));
     others.find_map(|other| {
         let found = other.workloads.iter().find(|workload| mounts(workload, class))?;
         Some((other, found))
@@ -67,20 +69,19 @@ fn mounts(workload: &Workload, class: &PodIdentityClass) -> bool {
     workload.at.namespace == class.at.namespace && workload.classes.contains(&class.at.name)
 }
 
-/// Whether the class is mounted by something that could not be parsed.
-fn in_text(context: &Context<'_>, class: &PodIdentityClass) -> bool {
-    let broken = context
-        .sources
+/// Names of the classes that are mounted by something that could not be parsed.
+pub fn in_text(sources: &Sources) -> BTreeSet<&str> {
+    let broken = sources
         .files
         .iter()
         .filter(|source| source.documents.iter().any(|document| document.broken));
-    let mut lines = broken
+    let lines = broken
         .filter_map(|source| source.text.as_ref())
         .flat_map(|text| text.lines());
-    lines.any(|line| {
-        let named = line.split_once("secretProviderClass:");
-        named.is_some_and(|(_, name)| name.trim().trim_matches(['"', '\'']) == class.at.name)
-    })
+    lines
+        .filter_map(|line| line.split_once("secretProviderClass:"))
+        .map(|(_, name)| name.trim().trim_matches(['"', '\'']))
+        .collect()
 }
 
 fn decide(
@@ -109,7 +110,7 @@ fn decide(
             workload.at
         )));
     }
-    if in_text(context, class) {
+    if context.in_text.contains(class.at.name.as_str()) {
         return Err(by_hand(
             "something that is searched as text only mounts it".to_owned(),
         ));
