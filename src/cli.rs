@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-pub use migrate::{MigrateArgs, MigrateOutput};
+pub use migrate::{MigrateArgs, MigrateOutput, MigrateStep};
 
 use crate::api::DeletionPolicy;
 use crate::azure::{Cloud, CredentialKind, Pacing};

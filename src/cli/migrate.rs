@@ -35,6 +35,15 @@ pub struct MigrateArgs {
     /// forceNamespaced. By default that is read from the files of the installation.
     #[arg(long)]
     pub namespaced: bool,
+    /// Rewrite the files: label and ServiceAccount of the pods, components, new objects, and what goes.
+    #[arg(long, conflicts_with = "diff")]
+    pub in_place: bool,
+    /// Print what --in-place would do as a patch, and change nothing.
+    #[arg(long)]
+    pub diff: bool,
+    /// How far to rewrite the files; by default all of it. Each step brings the ones before it along.
+    #[arg(long, value_enum)]
+    pub step: Option<MigrateStep>,
     /// Tell by the exit code whether there is something to migrate.
     #[arg(long)]
     pub exit_code: bool,
@@ -50,4 +59,15 @@ pub enum MigrateOutput {
     Json,
     /// The objects to apply: ServiceAccounts, WorkloadIdentityBindings and grants.
     Yaml,
+}
+
+/// How far to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MigrateStep {
+    /// ServiceAccounts, WorkloadIdentityBindings and grants.
+    Grant,
+    /// Pods and components use them.
+    Switch,
+    /// Bindings and identities of pod identity go.
+    Clean,
 }

@@ -53,7 +53,9 @@ pub struct Index<'a> {
     bindings: BTreeMap<(&'a str, &'a str), Vec<(&'a Model, &'a Binding)>>,
     selectors: BTreeMap<&'a str, &'a Binding>,
     identities: BTreeMap<(&'a str, &'a str), Vec<(&'a Model, &'a Identity)>>,
-    named: BTreeSet<(&'a str, &'a str)>,
+    named: BTreeMap<(&'a str, &'a str), Vec<&'a Binding>>,
+    models: &'a [Model],
+    labels: BTreeSet<&'a str>,
     forced: bool,
 }
 
@@ -71,7 +73,9 @@ impl<'a> Index<'a> {
             bindings: BTreeMap::new(),
             selectors: BTreeMap::new(),
             identities: BTreeMap::new(),
-            named: BTreeSet::new(),
+            named: BTreeMap::new(),
+            models,
+            labels: BTreeSet::new(),
             forced,
         };
         for model in models {
@@ -87,17 +91,27 @@ impl<'a> Index<'a> {
                     index.selectors.entry(&selector.text).or_insert(binding);
                 }
             }
-            let named = |binding: &'a Binding| {
-                Some((
-                    binding.at.namespace.as_str(),
-                    binding.identity.as_ref()?.text.as_str(),
-                ))
-            };
-            index.named.extend(model.bindings.iter().filter_map(named));
+            for binding in &model.bindings {
+                if let Some(name) = &binding.identity {
+                    let key = (binding.at.namespace.as_str(), name.text.as_str());
+                    index.named.entry(key).or_default().push(binding);
+                }
+            }
             for identity in &model.identities {
                 let key = (identity.at.namespace.as_str(), identity.at.name.as_str());
                 index.identities.entry(key).or_default().push((model, identity));
             }
+        }
+        for model in models {
+            let workloads = model
+                .workloads
+                .iter()
+                .filter(|workload| !index.has_switched(model, workload));
+            let labels = workloads.filter_map(|workload| workload.label.as_ref());
+            let elsewhere = model.elsewhere.iter().filter(|found| found.form.reaches_pods());
+            let elsewhere = elsewhere.filter_map(|found| found.value.as_ref());
+            let labels: Vec<&str> = labels.chain(elsewhere).map(|label| label.text.as_str()).collect();
+            index.labels.extend(labels);
         }
         for found in index.bindings.values_mut() {
             found.sort_by_key(|(_, binding)| (&binding.at.namespace, &binding.at.name));
@@ -199,12 +213,15 @@ impl<'a> Index<'a> {
 
     /// Whether some binding names this identity.
     pub fn is_named(&self, namespace: &str, name: &str) -> bool {
-        self.named.contains(&(namespace, name))
+        self.named.contains_key(&(namespace, name))
     }
 
     /// What the pods of a workload get.
     pub fn workload(&self, model: &'a Model, workload: &'a Workload) -> Option<Joined<'a>> {
-        let label = workload.label.as_ref()?;
+        let label = workload
+            .label
+            .as_ref()
+            .filter(|_| !self.has_switched(model, workload))?;
         let mut joined = Joined {
             model,
             workload,
@@ -219,6 +236,27 @@ impl<'a> Index<'a> {
             &mut joined.misses,
         );
         Some(joined)
+    }
+
+    /// Bindings that name an identity.
+    pub fn bindings_of<'b>(&'b self, identity: &'b Identity) -> &'b [&'b Binding] {
+        let key = (identity.at.namespace.as_str(), identity.at.name.as_str());
+        self.named.get(&key).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether pods of the input, or what may become pods, have the label that a binding selects.
+    pub fn is_selected(&self, binding: &Binding) -> bool {
+        let selector = binding.selector.as_ref().map(|selector| selector.text.as_str());
+        selector.is_some_and(|selector| self.labels.contains(selector))
+    }
+
+    /// Whether only a selector, which cannot change, still holds the label of a workload.
+    fn has_switched(&self, model: &'a Model, workload: &'a Workload) -> bool {
+        let key = (workload.at.namespace.clone(), workload.account().to_owned());
+        let bound = |from: &&Model| in_reach(model, from) && from.bound.contains_key(&key);
+        workload.uses_workload_identity
+            && workload.in_selector.is_some()
+            && self.models.iter().any(|from| bound(&from))
     }
 
     /// What pods of a label elsewhere would get.

@@ -18,15 +18,18 @@ mod report;
 mod rewrite;
 mod source;
 mod text;
+mod write;
 mod yaml;
 
 use std::io::{self, IsTerminal, Write};
 
 pub use finding::{Code, Severity};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use report::Report;
+use report::{Defaults, Report};
+use rewrite::Until;
+use source::Sources;
 
-use crate::cli::{MigrateArgs, MigrateOutput};
+use crate::cli::{MigrateArgs, MigrateOutput, MigrateStep};
 
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +49,9 @@ pub enum Failure {
         /// Another one.
         other: String,
     },
+    /// Files could not be written.
+    #[error(transparent)]
+    Files(#[from] write::Unwritten),
     /// The result could not be written.
     #[error("cannot write the result: {0}")]
     Write(#[source] io::Error),
@@ -68,13 +74,15 @@ pub fn run(args: &MigrateArgs) -> Result<u8, Failure> {
     let bar = Bar::new();
     let sources = files::read(&args.paths, &mut io::stdin().lock(), &bar)?;
     bar.0.finish_and_clear();
-    let report = report::report(&sources, &args.namespace, args.namespaced);
-    let text = render(&report, args.output)?;
-    match write(&text) {
-        // Whoever read it has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        other => other.map_err(Failure::Write)?,
+    let defaults = Defaults {
+        namespace: args.namespace.clone(),
+        namespaced: args.namespaced,
+    };
+    if args.in_place || args.diff {
+        return rewritten(args, &sources, &defaults);
     }
+    let report = report::report(&sources, &defaults);
+    print(&render(&report, args.output)?)?;
     Ok(match () {
         () if !args.exit_code => 0,
         () if report.has_errors() => EXIT_ERRORS,
@@ -83,7 +91,43 @@ pub fn run(args: &MigrateArgs) -> Result<u8, Failure> {
     })
 }
 
-fn write(text: &[u8]) -> io::Result<()> {
+/// Rewrites the files, or prints what would become of them.
+fn rewritten(args: &MigrateArgs, sources: &Sources, defaults: &Defaults) -> Result<u8, Failure> {
+    let until = match args.step {
+        Some(MigrateStep::Grant) => Until::Grant,
+        Some(MigrateStep::Switch) => Until::Switch,
+        Some(MigrateStep::Clean) | None => Until::Clean,
+    };
+    let rewriting = rewrite::rewrite(sources, defaults, until);
+    if args.diff {
+        print(rewrite::patch(&rewriting.files).as_bytes())?;
+        let mut told = Vec::new();
+        print::left(&rewriting, &mut told).map_err(Failure::Write)?;
+        anstream::stderr().write_all(&told).map_err(Failure::Write)?;
+    } else {
+        write::write(&rewriting.files)?;
+        let mut told = Vec::new();
+        print::rewriting(&rewriting, &mut told).map_err(Failure::Write)?;
+        print(&told)?;
+    }
+    Ok(match () {
+        () if !args.exit_code => 0,
+        () if !rewriting.left.is_empty() => EXIT_ERRORS,
+        () if args.diff && !rewriting.files.is_empty() => EXIT_WORK,
+        () => 0,
+    })
+}
+
+/// Writes to standard output.
+fn print(text: &[u8]) -> Result<(), Failure> {
+    match write_out(text) {
+        // Whoever read it has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.map_err(Failure::Write),
+    }
+}
+
+fn write_out(text: &[u8]) -> io::Result<()> {
     let mut out = anstream::stdout().lock();
     out.write_all(text)?;
     out.flush()

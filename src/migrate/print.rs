@@ -8,6 +8,7 @@ use comfy_table::{Table, presets};
 use super::finding::{Finding, Severity};
 use super::plan::{Item, State, WorkloadPlan};
 use super::report::Report;
+use super::rewrite::Rewriting;
 
 const BOLD: Style = Style::new().bold();
 
@@ -67,6 +68,49 @@ pub fn report(report: &Report, to: &mut dyn Write) -> io::Result<()> {
         }
     }
     summary(report, to)
+}
+
+/// Writes what was done to the files.
+///
+/// # Errors
+/// Of the writer.
+pub fn rewriting(rewriting: &Rewriting, to: &mut dyn Write) -> io::Result<()> {
+    for file in &rewriting.files {
+        let what = match (&file.before, &file.after) {
+            (None, _) => "create",
+            (_, None) => "remove",
+            _ => "change",
+        };
+        writeln!(to, "{what}  {}", clean(&file.path))?;
+    }
+    left(rewriting, to)?;
+    writeln!(
+        to,
+        "{} files written, {} workloads and components rewritten, {} left as they were",
+        rewriting.files.len(),
+        rewriting.done.len(),
+        rewriting.left.len()
+    )
+}
+
+/// Writes what was left as it was, and why.
+///
+/// # Errors
+/// Of the writer.
+pub fn left(rewriting: &Rewriting, to: &mut dyn Write) -> io::Result<()> {
+    let style = color(Severity::Warning);
+    for left in &rewriting.left {
+        let through = left.environment.as_ref().map(|name| format!(" ({name})"));
+        let through = through.unwrap_or_default();
+        writeln!(
+            to,
+            "{style}left{style:#}    {}{}: {}",
+            clean(&left.object),
+            clean(&through),
+            clean(&left.reason)
+        )?;
+    }
+    Ok(())
 }
 
 fn heading(to: &mut dyn Write, text: &str) -> io::Result<()> {

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::finding::{Finding, Severity};
 use super::join::{Index, Joined};
+use super::model::Model;
 use super::plan::{Plan, State};
 use super::source::Sources;
 use super::{checks, kustomize, model, plan};
@@ -48,13 +49,40 @@ pub struct Report {
     pub findings: Vec<Finding>,
 }
 
-/// Makes the report of what was read. `namespace` is that of objects that name none; `namespaced` says that pod
-/// identity runs in namespaced mode, where no file says so.
-pub fn report(sources: &Sources, namespace: &str, namespaced: bool) -> Report {
+/// How to read what has no words for itself.
+#[derive(Clone, Debug)]
+pub struct Defaults {
+    /// Namespace of objects that name none.
+    pub namespace: String,
+    /// Whether pod identity runs in namespaced mode, where no file says so.
+    pub namespaced: bool,
+}
+
+/// What the report was made from.
+pub struct Analysis<'a> {
+    /// What was read.
+    pub sources: &'a Sources,
+    /// The models of all environments.
+    pub models: &'a [Model],
+    /// Bindings and identities.
+    pub index: &'a Index<'a>,
+    /// Workloads that carry the label.
+    pub joined: &'a [Joined<'a>],
+    /// The report.
+    pub report: Report,
+}
+
+/// Makes the report of what was read.
+pub fn report(sources: &Sources, defaults: &Defaults) -> Report {
+    analyse(sources, defaults, |analysis| analysis.report)
+}
+
+/// Makes the report of what was read, and hands it on with what it was made from.
+pub fn analyse<T>(sources: &Sources, defaults: &Defaults, then: impl FnOnce(Analysis<'_>) -> T) -> T {
     let (environments, unresolved) = kustomize::environments(sources);
-    let (models, notes) = model::models(&environments, sources, namespace);
+    let (models, notes) = model::models(&environments, sources, &defaults.namespace);
     let installed = models.iter().flat_map(|model| &model.installation);
-    let forced = namespaced || installed.into_iter().any(|part| part.namespaced.is_some());
+    let forced = defaults.namespaced || installed.into_iter().any(|part| part.namespaced.is_some());
     let index = Index::new(&models, forced);
     let joined: Vec<Joined<'_>> = models
         .iter()
@@ -105,11 +133,17 @@ pub fn report(sources: &Sources, namespace: &str, namespaced: bool) -> Report {
         warnings: of(Severity::Warning),
         infos: of(Severity::Info),
     };
-    Report {
-        summary,
-        plan,
-        findings,
-    }
+    then(Analysis {
+        sources,
+        models: &models,
+        index: &index,
+        joined: &joined,
+        report: Report {
+            summary,
+            plan,
+            findings,
+        },
+    })
 }
 
 impl Report {

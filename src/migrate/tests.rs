@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use super::finding::Code;
 use super::plan::State;
-use super::report::{Report, report};
+use super::report::{Defaults, Report};
 use super::source::{File, Sources};
 
 const RG: &str = "/subscriptions/00000000-0000-0000-0000-00000000000a/resourcegroups/shop/providers/Microsoft.ManagedIdentity/userAssignedIdentities";
@@ -21,6 +21,17 @@ fn read(files: &[(&str, &[u8])]) -> Sources {
         });
     }
     sources
+}
+
+fn report(sources: &Sources, namespace: &str, namespaced: bool) -> Report {
+    let namespace = namespace.to_owned();
+    super::report::report(
+        sources,
+        &Defaults {
+            namespace,
+            namespaced,
+        },
+    )
 }
 
 fn of(text: &str) -> Report {

@@ -32,6 +32,7 @@ mod ownership;
 mod process;
 mod release;
 mod removal;
+mod repositories;
 mod runner;
 mod secrets;
 mod service_account;
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
         gitops::trials(),
         chart::trials(),
         migrate::trials(),
+        repositories::trials(),
     ];
     runner::run(suites.into_iter().flatten().collect())
 }

@@ -19,13 +19,14 @@ const DEADLINE: Duration = Duration::from_mins(3);
 const LONG_DEADLINE: Duration = Duration::from_hours(3);
 
 /// The programs of other projects that the trials of a module use. They are built, once, before the deadline runs.
-const TOOLS: [(&str, &[Tool]); 7] = [
+const TOOLS: [(&str, &[Tool]); 8] = [
     ("chart", &[Tool::Helm, Tool::Kustomize]),
     ("gitops", &[Tool::Health]),
     ("kustomize", &[Tool::Kustomize]),
     ("migrate", &[Tool::Kustomize]),
     ("monitoring", &[Tool::Promtool, Tool::Prometheus]),
     ("release", &[Tool::Actionlint]),
+    ("repositories", &[Tool::Kustomize]),
     ("webhook", &[Tool::Webhook]),
 ];
 

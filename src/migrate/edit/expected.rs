@@ -58,6 +58,13 @@ pub fn after(node: &Arc<Node>, path: &[Step], change: &Change) -> Option<Arc<Nod
 fn changed(node: &Arc<Node>, change: &Change) -> Option<Arc<Node>> {
     match change {
         Change::Set(text) => matches!(node.value, Value::Scalar { .. }).then(|| Node::text(node.mark, text)),
+        Change::Within(edits) => match &node.value {
+            Value::Scalar { text, quoted: true } => {
+                let text = super::document(text, edits).ok()?;
+                Some(Node::text(node.mark, &text))
+            }
+            _ => None,
+        },
         Change::Insert { key, value, .. } => {
             let mut entries = node.entries().to_vec();
             // A null among the entries makes room, anything else is in the way.

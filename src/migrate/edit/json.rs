@@ -36,7 +36,7 @@ pub fn structure(text: &str, edit: &Edit) -> Option<String> {
                 Step::Item(number) => parent.as_array()?.elements().into_iter().nth(*number)?.remove(),
             }
         }
-        Change::Rename { .. } | Change::Set(_) => return None,
+        Change::Rename { .. } | Change::Set(_) | Change::Within(_) => return None,
     }
     Some(root.to_string())
 }

@@ -41,6 +41,8 @@ pub enum Change {
     },
     /// The scalar becomes another text, in the quotes that it has.
     Set(String),
+    /// The document that is written in the scalar, a literal block, is changed.
+    Within(Vec<Edit>),
     /// The mapping gets an entry that it does not have. Mappings that are missing on the way are made.
     Insert {
         /// Its key.
@@ -180,6 +182,7 @@ fn one(text: &str, edit: &Edit) -> Result<String, Refused> {
     let changed = match &edit.change {
         Change::Rename { key, value } => scalar::rename(text, &root, &edit.path, key, value),
         Change::Set(value) => scalar::set(text, &root, &edit.path, value),
+        Change::Within(edits) => scalar::within(text, &root, &edit.path, edits),
         _ if json::is_json(text) => json::structure(text, &edit),
         _ => yaml::structure(text, &root, &edit),
     };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Path, Step, at};
+use super::{Edit, Path, Step, at};
 use crate::migrate::yaml::{Mark, Node, Value};
 
 /// Replaces the scalar at a path.
@@ -50,6 +50,42 @@ fn splice(text: &str, node: &Node, value: &str) -> Option<String> {
     out.push_str(kept);
     out.push_str(&text[end..]);
     Some(out)
+}
+
+/// Changes the document that is written in a literal block. Its indentation is that of the block.
+pub fn within(text: &str, root: &Arc<Node>, path: &Path, edits: &[Edit]) -> Option<String> {
+    let node = at(root, path)?;
+    let Value::Scalar {
+        text: inner,
+        quoted: true,
+    } = &node.value
+    else {
+        return None;
+    };
+    let (start, end) = (node.mark.start as usize, node.mark.end as usize);
+    let first = text.get(..start)?.rfind('\n')? + 1;
+    let (indentation, raw) = (text.get(first..start)?, text.get(first..end)?);
+    let body = raw.trim_end();
+    let lines = || {
+        body.lines().map(|line| {
+            line.strip_prefix(indentation)
+                .unwrap_or_else(|| line.trim_start())
+        })
+    };
+    let literal = indentation.trim().is_empty() && lines().eq(inner.trim_end().lines());
+    if !literal {
+        return None;
+    }
+    let changed = super::document(inner, edits).ok()?;
+    let mut out = text[..first].to_owned();
+    for (number, line) in changed.trim_end().lines().enumerate() {
+        out.push_str(if number == 0 { "" } else { "\n" });
+        out.push_str(if line.is_empty() { "" } else { indentation });
+        out.push_str(line);
+    }
+    out.push_str(&raw[body.len()..]);
+    out.push_str(&text[end..]);
+    (!changed.trim().is_empty()).then_some(out)
 }
 
 /// A text as a scalar, in the style of the one that it replaces.

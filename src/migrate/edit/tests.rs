@@ -202,6 +202,27 @@ fn what_an_anchor_shares_is_not_changed() {
 }
 
 #[test]
+fn a_document_within_a_text_is_changed_in_its_indentation() {
+    let text = "patches:\n- patch: |-\n    a: # one\n\n      b: web\n      c: d\n\n  target: {kind: x}\n";
+    let edit = |at: &str| Edit::new(path("patches>0>patch"), Change::Within(vec![rename(at)]));
+    gives(
+        text,
+        &[edit("a>b")],
+        &text.replace("b: web", "azure.workload.identity/use: \"true\""),
+    );
+    gives(
+        &text.replace('\n', "\r\n"),
+        &[edit("a>b")],
+        &text
+            .replace('\n', "\r\n")
+            .replace("b: web", "azure.workload.identity/use: \"true\""),
+    );
+    let folded = "patches:\n- patch: >-\n    a:\n    - b\n    - c\n";
+    let push = Change::Within(vec![push("a", "d")]);
+    assert!(document(folded, &[Edit::new(path("patches>0>patch"), push)]).is_err());
+}
+
+#[test]
 fn a_place_that_is_not_there_is_an_error() {
     assert_eq!(
         document("a: b\n", &[remove("c>d")]),

@@ -48,7 +48,7 @@ pub fn structure(text: &str, root: &Arc<Node>, edit: &Edit) -> Option<String> {
                 _ => return None,
             }
         }
-        Change::Rename { .. } | Change::Set(_) => return None,
+        Change::Rename { .. } | Change::Set(_) | Change::Within(_) => return None,
     }
     Some(file.to_string())
 }

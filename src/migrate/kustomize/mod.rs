@@ -34,10 +34,13 @@ pub struct Environment {
 
 /// The kustomization of a folder.
 #[derive(Clone, Copy)]
-struct Kustomization<'a> {
-    folder: &'a str,
-    source: &'a Source,
-    node: &'a Arc<Node>,
+pub struct Kustomization<'a> {
+    /// The folder.
+    pub folder: &'a str,
+    /// Its file.
+    pub source: &'a Source,
+    /// What it says.
+    pub node: &'a Arc<Node>,
 }
 
 impl<'a> Kustomization<'a> {
@@ -51,7 +54,13 @@ impl<'a> Kustomization<'a> {
         Some(Self { folder, source, node })
     }
 
-    fn in_folder(sources: &'a Sources, folder: &str) -> Option<Self> {
+    /// All of them.
+    pub fn all(sources: &'a Sources) -> impl Iterator<Item = Self> {
+        sources.files.iter().filter_map(Self::of)
+    }
+
+    /// That of a folder.
+    pub fn in_folder(sources: &'a Sources, folder: &str) -> Option<Self> {
         FILE_NAMES
             .iter()
             .find_map(|name| sources.by_path(&join(folder, name)))
@@ -75,12 +84,19 @@ impl<'a> Kustomization<'a> {
         found
     }
 
-    fn path_of(&self, reference: &str) -> String {
+    /// Paths of all files that it leads to, its own among them.
+    pub fn reach(self, sources: &'a Sources) -> BTreeSet<&'a str> {
+        reach(sources, self)
+    }
+
+    /// The path that a reference leads to.
+    pub fn path_of(&self, reference: &str) -> String {
         normal(&Path::new(self.folder).join(reference))
     }
 }
 
-fn join(folder: &str, name: &str) -> String {
+/// The path of a name in a folder.
+pub fn join(folder: &str, name: &str) -> String {
     normal(&Path::new(folder).join(name))
 }
 

@@ -37,6 +37,13 @@ pub enum Form {
     Setting,
 }
 
+impl Form {
+    /// Whether pods have the label, as far as can be told.
+    pub const fn reaches_pods(self) -> bool {
+        matches!(self, Self::Label | Self::Setting)
+    }
+}
+
 impl Elsewhere {
     /// The label that the chart of KEDA makes of its setting.
     pub(super) fn of_keda(setting: &Setting, namespace: &str) -> Option<Self> {

@@ -106,16 +106,18 @@ pub fn find(
 }
 
 fn family(above: &str, key: &str, value: &Node) -> Option<Family> {
-    let ends = |text: &str, end: &str| text.to_ascii_lowercase().ends_with(end);
-    let provider = ends(key, "podidentityprovider")
-        || key == "provider" && above.to_ascii_lowercase().contains("podidentity");
+    let lower = str::to_ascii_lowercase;
+    let provider = || {
+        lower(key).ends_with("podidentityprovider")
+            || key == "provider" && lower(above).contains("podidentity")
+    };
     let identity = || {
         value
             .text_at(&["identity"])
             .is_some_and(|identity| !identity.is_empty())
     };
     match key {
-        _ if provider && value.is_text("azure") => Some(Family::Keda),
+        _ if value.is_text("azure") && provider() => Some(Family::Keda),
         "activeDirectory" if above == "podIdentity" && identity() => Some(Family::KedaChart),
         "type" if above == "armAuth" && value.is_text("aadPodIdentity") => Some(Family::Gateway),
         "useManagedIdentityExtension" if value.is_truthy() => Some(Family::ExternalDns),

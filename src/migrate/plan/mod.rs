@@ -145,11 +145,11 @@ pub fn plan<'a>(sources: &Sources, models: &'a [Model], index: &Index<'a>, joine
     let mut drafts: Vec<Draft<'_>> = order.into_iter().map(draft).collect();
     let mut plan = Plan::default();
     accounts::choose(sources, models, &mut drafts, &mut plan.findings);
-    let mut seen = BTreeSet::new();
+    let mut seen = objects::Seen::new();
     for draft in &drafts {
         plan.workloads.push(workload(sources, draft));
         if draft.state == State::Planned {
-            objects::outputs(draft, &mut seen, &mut plan.outputs);
+            objects::outputs(draft, plan.switches.len(), &mut seen, &mut plan.outputs);
             plan.switches.push(Switch {
                 environment: draft.joined.model.environment.clone(),
                 workload: draft.joined.workload.clone(),
@@ -174,7 +174,7 @@ pub fn plan<'a>(sources: &Sources, models: &'a [Model], index: &Index<'a>, joine
         plan.findings
             .push(Finding::new(Code::CredentialLimit, place, reason, action));
     }
-    let leftover = steps::leftover(models, index, &drafts);
+    let leftover = steps::leftover(sources, models, index, &drafts);
     plan.removals = leftover
         .iter()
         .filter(|old| old.is_removable())

@@ -1,6 +1,7 @@
 //! The objects to apply: ServiceAccounts, WorkloadIdentityBindings and grants.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -18,6 +19,8 @@ pub struct Output {
     pub title: String,
     /// The object.
     pub value: Value,
+    /// The switches of the plan that need it.
+    pub switches: Vec<usize>,
 }
 
 /// Longest name of a binding: it becomes the value of a label and part of other names.
@@ -67,8 +70,11 @@ fn hash(id: &IdentityId) -> String {
     format!("{:x}", Sha256::digest(id.key()))[..8].to_owned()
 }
 
-/// Adds the objects of a workload to those that are there.
-pub fn outputs(draft: &Draft<'_>, seen: &mut BTreeSet<(Option<String>, String)>, all: &mut Vec<Output>) {
+/// Where the objects of an environment are, by their titles.
+pub type Seen = BTreeMap<(Option<String>, String), usize>;
+
+/// Adds the objects that the switch of this number needs to those that are there.
+pub fn outputs(draft: &Draft<'_>, switch: usize, seen: &mut Seen, all: &mut Vec<Output>) {
     let namespace = &draft.joined.workload.at.namespace;
     let account = &draft.account;
     let mut add = |kind: &str, namespace: Option<&str>, name: &str, rest: Value| {
@@ -86,10 +92,18 @@ pub fn outputs(draft: &Draft<'_>, seen: &mut BTreeSet<(Option<String>, String)>,
                 namespace.map(|n| format!("{n}/")).unwrap_or_default()
             ),
             value,
+            switches: vec![switch],
         };
         // Workloads that share a ServiceAccount or an identity share its objects.
-        if seen.insert((output.environment.clone(), output.title.clone())) {
-            all.push(output);
+        match seen.entry((output.environment.clone(), output.title.clone())) {
+            Entry::Occupied(known) => {
+                let users = all.get_mut(*known.get()).map(|known| &mut known.switches);
+                users.into_iter().for_each(|users| users.push(switch));
+            }
+            Entry::Vacant(free) => {
+                free.insert(all.len());
+                all.push(output);
+            }
         }
     };
     if draft.new_account {

@@ -1,5 +1,6 @@
 //! The steps: grant, switch the pods, remove bindings and identities, remove MIC and NMI.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
@@ -7,8 +8,8 @@ use strum::IntoStaticStr;
 
 use super::{Draft, Output, State};
 use crate::migrate::finding::{Code, Place};
-use crate::migrate::join::{Index, Use};
-use crate::migrate::model::{LABEL, Model, Reference, USE_LABEL};
+use crate::migrate::join::{Found, Index, Use};
+use crate::migrate::model::{ArmId, Identity, LABEL, Model, Reference, USE_LABEL};
 use crate::migrate::source::Sources;
 use crate::migrate::yaml::Mark;
 
@@ -155,7 +156,12 @@ impl Leftover {
 }
 
 /// All bindings, and then all identities, that planned workloads use.
-pub fn leftover<'a>(models: &'a [Model], index: &Index<'a>, drafts: &[Draft<'a>]) -> Vec<Leftover> {
+pub fn leftover<'a>(
+    sources: &Sources,
+    models: &'a [Model],
+    index: &Index<'a>,
+    drafts: &[Draft<'a>],
+) -> Vec<Leftover> {
     let mut planned: BTreeSet<Mark> = BTreeSet::new();
     let mut bindings: BTreeMap<Mark, Leftover> = BTreeMap::new();
     let mut identities: BTreeMap<Mark, Leftover> = BTreeMap::new();
@@ -183,10 +189,26 @@ pub fn leftover<'a>(models: &'a [Model], index: &Index<'a>, drafts: &[Draft<'a>]
         }
     }
     for model in models {
-        for found in &model.elsewhere {
+        // The label on objects that make no pods, and as an annotation, has no effect.
+        for found in model.elsewhere.iter().filter(|found| found.form.reaches_pods()) {
             for used in index.elsewhere(model, found).0 {
                 note(&used, Some(found.holder.to_string()));
             }
+        }
+    }
+    for (at, user) in orphans(sources, models, index) {
+        let map = if at.kind == "AzureIdentity" {
+            &mut identities
+        } else {
+            &mut bindings
+        };
+        if let Entry::Vacant(free) = map.entry(at.mark) {
+            planned.insert(at.mark);
+            let others = user.into_iter().collect();
+            free.insert(Leftover {
+                at: at.clone(),
+                others,
+            });
         }
     }
     let used = |old: &Leftover| planned.contains(&old.at.mark);
@@ -195,6 +217,52 @@ pub fn leftover<'a>(models: &'a [Model], index: &Index<'a>, drafts: &[Draft<'a>]
         .chain(identities.into_values())
         .filter(used)
         .collect()
+}
+
+/// Bindings and identities whose pods have switched: no pods of the input have the label any more, and a
+/// WorkloadIdentityBinding of the same environment has the identity. What could not be read may use them still.
+fn orphans<'a>(
+    sources: &Sources,
+    models: &'a [Model],
+    index: &Index<'a>,
+) -> Vec<(&'a Reference, Option<String>)> {
+    let unread = sources
+        .findings
+        .iter()
+        .find(|finding| finding.code == Code::TextOnly);
+    let user = unread.map(|finding| finding.place.file.clone());
+    let mut found = Vec::new();
+    for model in models.iter().filter(|model| model.unresolved.is_none()) {
+        let reached = models
+            .iter()
+            .filter(|other| other.environment.is_none() || other.environment == model.environment);
+        let bound: BTreeSet<&str> = reached
+            .flat_map(|other| other.bound.values().flatten())
+            .map(String::as_str)
+            .collect();
+        let switched = |identity: &Identity| match identity.arm_id() {
+            ArmId::Known(id) => bound.contains(id.key()),
+            _ => false,
+        };
+        for binding in &model.bindings {
+            if let Found::One(identity) = index.identity(model, binding)
+                && switched(identity)
+                && !index.is_selected(binding)
+            {
+                found.push((&binding.at, user.clone()));
+            }
+        }
+        for identity in &model.identities {
+            let served = index
+                .bindings_of(identity)
+                .iter()
+                .any(|binding| index.is_selected(binding));
+            if switched(identity) && !served {
+                found.push((&identity.at, user.clone()));
+            }
+        }
+    }
+    found
 }
 
 fn clean(sources: &Sources, leftover: &[Leftover]) -> Vec<Item> {

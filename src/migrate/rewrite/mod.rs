@@ -1,6 +1,192 @@
-//! The sources, rewritten. Pure.
+//! The sources, rewritten: what the plan says, done to the files that it was made from. Pure.
+//!
+//! Workloads that share a pod template, and components that belong to them, are a *unit*: it is rewritten as a whole
+//! or not at all. What came out is read again, as any repository would be, and has to be what the plan promised;
+//! whatever is not is left as it was, with the reason.
 
+mod changes;
+mod clean;
 mod components;
+mod diff;
+mod file;
 mod group;
+mod objects;
+mod place;
+mod pods;
+mod units;
+mod verify;
 
+pub use changes::FileChange;
+pub use diff::patch;
 pub use group::Group;
+use place::Place;
+use serde::Serialize;
+
+use self::changes::{Changes, Problem};
+use self::units::Units;
+use super::model::Reference;
+use super::plan::State;
+use super::report::{Analysis, Defaults, analyse};
+use super::source::Sources;
+
+/// How far the files are rewritten. Each step brings the ones before it along, if they have not been done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Until {
+    /// ServiceAccounts, bindings and grants are there.
+    Grant,
+    /// Pods and components use them.
+    Switch,
+    /// Bindings and identities of pod identity are gone.
+    Clean,
+}
+
+/// Something that stays as it is, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Left {
+    /// What.
+    pub object: String,
+    /// Kustomization that it was seen through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
+    /// Why.
+    pub reason: String,
+}
+
+/// What becomes of the files.
+#[derive(Clone, Debug, Default)]
+pub struct Rewriting {
+    /// Files that change, by path.
+    pub files: Vec<FileChange>,
+    /// Workloads and components that are rewritten.
+    pub done: Vec<String>,
+    /// What is left as it was, of what could have been rewritten.
+    pub left: Vec<Left>,
+}
+
+/// Rewrites the sources.
+pub fn rewrite(sources: &Sources, defaults: &Defaults, until: Until) -> Rewriting {
+    analyse(sources, defaults, |analysis| {
+        Run::new(&analysis, defaults, until).run()
+    })
+}
+
+/// A rewriting on its way: what turns out to be impossible is left out, and the rest begins again.
+struct Run<'a> {
+    analysis: &'a Analysis<'a>,
+    defaults: &'a Defaults,
+    until: Until,
+    units: Units,
+    /// Bindings and identities that could not be removed.
+    kept: Vec<(Reference, String)>,
+}
+
+impl<'a> Run<'a> {
+    fn new(analysis: &'a Analysis<'a>, defaults: &'a Defaults, until: Until) -> Self {
+        Self {
+            analysis,
+            defaults,
+            until,
+            units: Units::of(analysis),
+            kept: Vec::new(),
+        }
+    }
+
+    fn run(mut self) -> Rewriting {
+        loop {
+            let problem = match self.attempt() {
+                Ok(files) => {
+                    match verify::wrong(self.analysis, self.defaults, self.until, &self.units, &files) {
+                        None => return self.finish(files),
+                        Some(problem) => problem,
+                    }
+                }
+                Err(problem) => problem,
+            };
+            if !self.leave_out(problem) {
+                return self.finish(Vec::new());
+            }
+        }
+    }
+
+    fn attempt(&self) -> Result<Vec<FileChange>, Problem> {
+        let Analysis {
+            sources,
+            models,
+            report,
+            ..
+        } = self.analysis;
+        let mut changes = Changes::new(sources);
+        objects::add(sources, models, &report.plan, &self.units.made(), &mut changes)?;
+        if self.until >= Until::Switch {
+            for (mark, change) in self.units.edits() {
+                changes.edit(*mark, change.clone())?;
+            }
+        }
+        if self.until >= Until::Clean {
+            clean::remove(sources, models, &self.removals(), &mut changes)?;
+        }
+        changes.finish()
+    }
+
+    /// What can go: nobody uses it but workloads that are rewritten.
+    fn removals(&self) -> Vec<&'a Reference> {
+        let stays = self.units.still_used(self.analysis);
+        let all = self.analysis.report.plan.removals.iter();
+        all.filter(|at| !stays.contains(&at.mark) && !self.kept.iter().any(|(kept, _)| kept == *at))
+            .collect()
+    }
+
+    /// Takes out what a problem is about. Says whether there was something to take out.
+    fn leave_out(&mut self, problem: Problem) -> bool {
+        let removals = if self.until >= Until::Clean {
+            self.removals()
+        } else {
+            Vec::new()
+        };
+        if self.units.leave_out(&problem) {
+            return true;
+        }
+        // What is removed may be as large as what is left out at a time: a file, or everything.
+        let in_file = |at: &&&Reference| {
+            problem
+                .file
+                .is_some_and(|file| usize::try_from(at.mark.file) == Ok(file))
+        };
+        let mut kept: Vec<&Reference> = removals.iter().filter(in_file).copied().collect();
+        if kept.is_empty() {
+            kept = removals;
+        }
+        self.kept
+            .extend(kept.iter().map(|at| ((*at).clone(), problem.reason.clone())));
+        !kept.is_empty() || self.units.leave_out_all(&problem.reason)
+    }
+
+    fn finish(self, files: Vec<FileChange>) -> Rewriting {
+        let unplanned = self.analysis.report.plan.workloads.iter();
+        let unplanned =
+            unplanned.filter(|workload| !matches!(workload.state, State::Planned | State::NoIdentity));
+        let mut left: Vec<Left> = unplanned
+            .map(|workload| Left {
+                object: format!("{} {}/{}", workload.kind, workload.namespace, workload.name),
+                environment: workload.environment.clone(),
+                reason: workload.why.join("; "),
+            })
+            .collect();
+        left.extend(self.units.left());
+        left.extend(self.kept.into_iter().map(|(at, reason)| Left {
+            object: at.to_string(),
+            environment: None,
+            reason,
+        }));
+        let done = if self.until >= Until::Switch {
+            self.units.done()
+        } else {
+            Vec::new()
+        };
+        Rewriting { files, done, left }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,7 @@ mod operator;
 mod platform;
 mod pod;
 pub mod program;
+pub mod repository;
 pub mod sequences;
 pub mod world;
 
@@ -23,6 +24,7 @@ pub use go::Tool;
 pub use operator::Operator;
 pub use pod::Pod;
 pub use program::Program;
+pub use repository::Repository;
 pub use world::World;
 
 /// Audience of the tokens that workloads exchange.

@@ -18,13 +18,14 @@ pub fn store(context: &Context<'_>, model: &Model, setting: &Setting) -> Option<
         .flat_map(|other| other.workloads.iter().map(move |workload| (other, workload)))
         .filter(|(_, workload)| workload.label.is_some() && is_operator(workload))
         .collect();
-    let (environment, decision) = if let [(from, operator)] = operators.as_slice() {
-        (&from.environment, decide(context, from, operator, setting))
+    let own = |from: &Model, with, decision| group(&setting.holder, from.environment.clone(), with, decision);
+    Some(if let [(from, operator)] = operators.as_slice() {
+        let decision = decide(context, from, operator, setting);
+        own(from, vec![operator.at.clone()], decision)
     } else {
         let reason = "the pods of the operator of External Secrets are not known";
-        (&model.environment, Err(by_hand(reason)))
-    };
-    Some(group(&setting.holder, environment.clone(), decision))
+        own(model, Vec::new(), Err(by_hand(reason)))
+    })
 }
 
 fn by_hand(reason: &str) -> String {
@@ -51,7 +52,7 @@ fn decide(context: &Context<'_>, from: &Model, operator: &Workload, setting: &Se
         }
         edits.push((context.entry(id.mark, "identityId")?, Change::Remove));
     }
-    Ok((edits, vec![operator.at.clone()]))
+    Ok(edits)
 }
 
 fn is_operator(workload: &Workload) -> bool {

@@ -26,5 +26,5 @@ fn decide(context: &Context<'_>, setting: &Setting) -> Decision {
     if let Some((_, id)) = setting.around.entry("identityResourceID") {
         edits.push((context.entry(id.mark, "identityResourceID")?, Change::Remove));
     }
-    Ok((edits, Vec::new()))
+    Ok(edits)
 }

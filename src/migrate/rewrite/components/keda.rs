@@ -23,7 +23,7 @@ pub fn provider(context: &Context<'_>, setting: &Setting) -> Option<Decision> {
     let mut entries = setting.around.entries().iter();
     let (key, _) = entries.find(|(_, value)| value.mark == setting.mark)?;
     let mark = context.entry(setting.mark, key.as_text()?);
-    Some(mark.map(|mark| (vec![(mark, Change::Set("azure-workload".to_owned()))], Vec::new())))
+    Some(mark.map(|mark| vec![(mark, Change::Set("azure-workload".to_owned()))]))
 }
 
 /// `podIdentity.activeDirectory.identity`, which is the label of its pods, becomes `podIdentity.azureWorkload`.
@@ -63,5 +63,5 @@ pub fn chart(context: &Context<'_>, model: &Model, setting: &Setting) -> Decisio
         (context.entry(setting.mark, "activeDirectory")?, Change::Remove),
         (setting.around.mark, insert),
     ];
-    Ok((edits, Vec::new()))
+    Ok(edits)
 }

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Group;
 use crate::migrate::edit::{self, Change, Step};
 use crate::migrate::join::{Index, Joined, describe};
-use crate::migrate::model::{ArmId, Family, Identity, Model, Reference, Setting, Workload};
+use crate::migrate::model::{ArmId, Family, Identity, Model, Reference, Workload};
 use crate::migrate::plan::{Plan, Switch, WorkloadPlan};
 use crate::migrate::source::Sources;
 use crate::migrate::yaml::{Mark, is_placeholder};
@@ -39,8 +39,8 @@ struct Context<'a> {
 /// A group, with the place that its changes are about: groups of one place are made together or not at all.
 type Draft = (Mark, Group);
 
-/// Changes, and the workloads that have to switch with them; or why a person has to make them.
-type Decision = Result<(Vec<(Mark, Change)>, Vec<Reference>), String>;
+/// Changes, or why a person has to make them.
+type Decision = Result<Vec<(Mark, Change)>, String>;
 
 /// The groups of all components.
 pub fn groups<'a>(
@@ -62,12 +62,12 @@ pub fn groups<'a>(
     drafts.extend(msi::groups(&context));
     for model in models {
         for setting in &model.settings {
-            let own = |decision| group(&setting.holder, model.environment.clone(), decision);
+            let own = |decision| group(&setting.holder, model.environment.clone(), Vec::new(), decision);
             let group = match setting.family {
                 Family::Keda => keda::provider(&context, setting).map(own),
                 Family::KedaChart => Some(own(keda::chart(&context, model, setting))),
                 Family::Gateway => gateway::settings(&context, setting).map(own),
-                Family::ExternalDns => external_dns::settings(&context, model, setting).map(own),
+                Family::ExternalDns => external_dns::settings(&context, model, setting),
                 Family::ExternalSecrets => external_secrets::store(&context, model, setting),
             };
             drafts.extend(group.map(|group| (setting.mark, group)));
@@ -76,10 +76,16 @@ pub fn groups<'a>(
     settled(drafts)
 }
 
-fn group(subject: &Reference, environment: Option<String>, decision: Decision) -> Group {
-    let (edits, with, blocked) = match decision {
-        Ok((edits, with)) => (edits, with, None),
-        Err(reason) => (Vec::new(), Vec::new(), Some(reason)),
+/// A group. Workloads that need it do not switch without it, whether it can be made or not.
+fn group(
+    subject: &Reference,
+    environment: Option<String>,
+    with: Vec<Reference>,
+    decision: Decision,
+) -> Group {
+    let (edits, blocked) = match decision {
+        Ok(edits) => (edits, None),
+        Err(reason) => (Vec::new(), Some(reason)),
     };
     Group {
         subject: subject.clone(),

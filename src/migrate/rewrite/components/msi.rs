@@ -17,14 +17,15 @@ pub fn groups(context: &Context<'_>) -> Vec<Draft> {
             }
             let at = &switch.workload.at;
             let decision = if stands_alone(context, node) {
-                Ok((vec![(node.mark, Change::Remove)], vec![at.clone()]))
+                Ok(vec![(node.mark, Change::Remove)])
             } else {
                 Err(format!(
                     "AZURE_AUTH_METHOD is set to msi by a patch at {}: remove it there",
                     context.sources.place(node.mark)
                 ))
             };
-            drafts.push((node.mark, group(at, switch.environment.clone(), decision)));
+            let group = group(at, switch.environment.clone(), vec![at.clone()], decision);
+            drafts.push((node.mark, group));
         });
     }
     drafts

@@ -26,7 +26,8 @@ pub fn groups(context: &Context<'_>) -> Vec<Draft> {
                     .filter(|(from, _)| from.environment == *environment)
                     .collect();
                 let decision = decide(context, model, class, &own);
-                drafts.push((class.mode, group(&class.at, environment.clone(), decision)));
+                let with = own.iter().map(|(_, workload)| workload.at.clone()).collect();
+                drafts.push((class.mode, group(&class.at, environment.clone(), with, decision)));
             }
         }
     }
@@ -141,7 +142,7 @@ fn decide(
     };
     let mode = context.entry(class.mode, "usePodIdentity")?;
     let set = |value: &str| value.to_owned();
-    let edits = match &class.client_id {
+    Ok(match &class.client_id {
         None => vec![(
             mode,
             Change::Rename {
@@ -161,7 +162,5 @@ fn decide(
             );
             return Err(by_hand(reason));
         }
-    };
-    let with = consumers.iter().map(|(_, workload)| workload.at.clone());
-    Ok((edits, with.collect()))
+    })
 }
