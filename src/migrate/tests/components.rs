@@ -1,6 +1,8 @@
 //! Components with ways of their own to ask for pod identity, and releases of charts that are known.
 
 use super::*;
+use crate::migrate::report::Defaults;
+use crate::migrate::rewrite;
 
 fn release(chart: &str, values: &str) -> String {
     format!(
@@ -147,4 +149,90 @@ fn a_binding_that_the_chart_of_keda_uses_stays() {
         + values));
     assert_eq!(codes(&report), BTreeSet::from(["component-setting"]));
     assert_eq!(report.plan.removals.len(), 0);
+}
+
+/// The files after a rewriting of everything, and what is left.
+fn rewritten(files: &[(&str, &str)]) -> (Vec<(String, String)>, Vec<String>) {
+    let bytes: Vec<(&str, &[u8])> = files
+        .iter()
+        .map(|(path, text)| (*path, text.as_bytes()))
+        .collect();
+    let defaults = Defaults {
+        namespace: "default".to_owned(),
+        namespaced: false,
+    };
+    let rewriting = rewrite::rewrite(&read(&bytes), &defaults, rewrite::Until::Clean);
+    let mut after: Vec<(String, String)> = files
+        .iter()
+        .filter(|(path, _)| rewriting.files.iter().all(|change| change.path != *path))
+        .map(|(path, text)| ((*path).to_owned(), (*text).to_owned()))
+        .collect();
+    let changed = rewriting.files.into_iter();
+    after.extend(changed.filter_map(|change| Some((change.path, change.after?))));
+    after.sort();
+    let left = rewriting.left.into_iter().map(|left| left.reason).collect();
+    (after, left)
+}
+
+#[test]
+fn a_release_is_rewritten_as_a_whole_and_only_once() {
+    let release = "# dns\napiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata:\n  name: external-dns\n  \
+                   namespace: shop\nspec:\n  chart:\n    spec:\n      chart: external-dns\n  values:\n    podLabels:\n      \
+                   aadpodidbinding: w\n    azure:\n      resourceGroup: g\n      useManagedIdentityExtension: true # old\n";
+    let identities = identity("shop", "web") + &binding("shop", "web", "w");
+    let (after, left) = rewritten(&[("dns/release.yaml", release), ("identities.yaml", &identities)]);
+    assert_eq!(left, Vec::<String>::new());
+    let paths: Vec<&str> = after.iter().map(|(path, _)| path.as_str()).collect();
+    let wanted = [
+        "dns/release.yaml",
+        "dns/workload-identity-grants.yaml",
+        "dns/workload-identity.yaml",
+    ];
+    assert_eq!(paths, wanted);
+    let switched = release
+        .replace("aadpodidbinding: w", "azure.workload.identity/use: \"true\"")
+        .replace(
+            "      useManagedIdentityExtension: true # old\n",
+            "      useWorkloadIdentityExtension: true\n",
+        );
+    assert_eq!(after[0].1, switched);
+    assert!(after[2].1.contains("name: external-dns"), "{}", after[2].1);
+    let again: Vec<(&str, &str)> = after
+        .iter()
+        .map(|(path, text)| (path.as_str(), text.as_str()))
+        .collect();
+    assert_eq!(rewritten(&again), (after.clone(), left));
+}
+
+#[test]
+fn pods_do_not_switch_without_what_they_mount() {
+    let class = "---\napiVersion: secrets-store.csi.x-k8s.io/v1\nkind: SecretProviderClass\nmetadata: {name: vault, namespace: shop}\n\
+                 spec: {parameters: {usePodIdentity: \"true\"}}\n";
+    let mount = "containers: [{name: c, image: i}], volumes: [{name: v, csi: {driver: secrets-store.csi.k8s.io, \
+                 volumeAttributes: {secretProviderClass: vault}}}]";
+    let mounting = deployment("shop", "web", "w", "web").replace("containers: [{name: c, image: i}]", mount);
+    let pods = |identity: &str| identity.to_owned() + &binding("shop", "web", "w") + &mounting;
+    let identity = identity("shop", "web");
+    let (good, unknown) = (
+        pods(&identity),
+        pods(&identity.replace(&client("web"), "no-guid")),
+    );
+    let (after, left) = rewritten(&[("class.yaml", class), ("pods.yaml", &unknown)]);
+    assert_eq!(
+        after,
+        [
+            ("class.yaml".to_owned(), class.to_owned()),
+            ("pods.yaml".to_owned(), unknown)
+        ]
+    );
+    assert!(
+        left.iter().all(|reason| reason.contains("is no GUID")),
+        "{left:?}"
+    );
+    let (after, left) = rewritten(&[("class.yaml", class), ("pods.yaml", &good)]);
+    assert_eq!(left, Vec::<String>::new());
+    assert!(
+        after[0].1.contains(&client("web")) && !after[1].1.contains("aadpodidbinding"),
+        "{after:?}"
+    );
 }
