@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::model::{ArmId, Binding, Elsewhere, Form, Identity, Model, Workload};
+use super::model::{ArmId, Binding, Elsewhere, Identity, Model, Workload};
 
 /// What the pods of a workload get.
 #[derive(Clone, Debug)]
@@ -108,7 +108,7 @@ impl<'a> Index<'a> {
                 .iter()
                 .filter(|workload| !index.has_switched(model, workload));
             let labels = workloads.filter_map(|workload| workload.label.as_ref());
-            let elsewhere = model.elsewhere.iter().filter(|found| found.form == Form::Label);
+            let elsewhere = model.elsewhere.iter().filter(|found| found.form.reaches_pods());
             let elsewhere = elsewhere.filter_map(|found| found.value.as_ref());
             let labels: Vec<&str> = labels.chain(elsewhere).map(|label| label.text.as_str()).collect();
             index.labels.extend(labels);

@@ -1,3 +1,4 @@
+mod components;
 mod environments;
 mod properties;
 

@@ -1,6 +1,7 @@
 //! Everything that will not work by itself, as findings. Pure.
 
 mod binding;
+mod component;
 mod identity;
 mod workload;
 
@@ -99,6 +100,7 @@ pub fn check<'a>(
         workload::check(one, &mut notes);
     }
     workload::classes(models, joined, &mut notes);
+    component::check(models, joined, &mut notes);
     notes.found
 }
 
@@ -210,6 +212,8 @@ fn elsewhere<'a>(model: &'a Model, index: &Index<'a>, found: &'a Elsewhere, note
             AS_ANNOTATION.0.to_owned(),
             AS_ANNOTATION.1.to_owned(),
         ),
+        // The setting has a finding of its own.
+        Form::Setting => return,
         Form::Label => {
             let (uses, misses) = index.elsewhere(model, found);
             if uses.is_empty()
@@ -217,18 +221,33 @@ fn elsewhere<'a>(model: &'a Model, index: &Index<'a>, found: &'a Elsewhere, note
             {
                 return one_miss(model, &found.holder, found.value.as_ref(), miss, notes);
             }
-            let reason = format!(
-                "The label stands at {}: the pods and their ServiceAccount are made elsewhere.{}",
-                if found.path.is_empty() {
-                    "the top"
-                } else {
-                    &found.path
-                },
-                identities(&uses)
-            );
-            let action = "Set the label azure.workload.identity/use: \"true\" there as well, find out the \
-                          ServiceAccount of the pods, and give it a WorkloadIdentityBinding.";
-            (Code::LabelElsewhere, reason, action.to_owned())
+            let place = if found.path.is_empty() {
+                "the top"
+            } else {
+                &found.path
+            };
+            let (mut reason, mut action) = match &found.doubt {
+                None => (
+                    format!("The label stands at {place}: the pods and their ServiceAccount are made elsewhere."),
+                    "Set the label azure.workload.identity/use: \"true\" there as well, find out the ServiceAccount of the \
+                     pods, and give it a WorkloadIdentityBinding."
+                        .to_owned(),
+                ),
+                Some(doubt) => (
+                    format!("The label stands at {place}, and the ServiceAccount of the pods is not certain: {doubt}."),
+                    "Name the ServiceAccount in the values (name, with create: true) and run wib migrate again.".to_owned(),
+                ),
+            };
+            if let [only] = uses.as_slice()
+                && let Some(client) = &only.identity.client_id
+            {
+                action = format!(
+                    "{action} If the chart can annotate it: azure.workload.identity/client-id: \"{}\".",
+                    client.text.trim()
+                );
+            }
+            reason += &identities(&uses);
+            (Code::LabelElsewhere, reason, action)
         }
     };
     notes.add(model, code, found.mark, &found.holder, reason, action);

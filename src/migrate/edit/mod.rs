@@ -104,8 +104,10 @@ pub fn document(text: &str, edits: &[Edit]) -> Result<String, Refused> {
             )
         })
         .collect();
-    // From the end to the beginning, so that the paths of those to come stay what they are.
-    order.sort_by(|a, b| (b.0, &b.1.path).cmp(&(a.0, &a.1.path)));
+    // From the end to the beginning, so that the paths of those to come stay what they are. What is added comes first:
+    // it moves no path, and a mapping that gets something new is not left empty in between.
+    let adds = |edit: &Edit| matches!(edit.change, Change::Insert { .. } | Change::Push(_));
+    order.sort_by(|a, b| (adds(b.1), b.0, &b.1.path).cmp(&(adds(a.1), a.0, &a.1.path)));
     let mut text = text.to_owned();
     for (_, edit) in order {
         text = one(&text, edit)?;

@@ -27,11 +27,20 @@ fn splice(text: &str, node: &Node, value: &str) -> Option<String> {
     };
     let Mark { start, end, .. } = node.mark;
     let (start, end) = (start as usize, end as usize);
+    if value.contains(char::is_control) {
+        return None;
+    }
     // Block scalars, and quoted ones of several lines, are not replaced.
     let old = text.get(start..end).filter(|old| !old.contains('\n'))?;
     // A plain scalar may be followed by blanks that belong to nobody.
     let kept = &old[old.trim_end().len()..];
-    let new = written(value, old.trim_end())?;
+    // JSON knows no text without quotes.
+    let json = super::json::is_json(text);
+    let new = if json {
+        double(value)
+    } else {
+        written(value, old.trim_end())
+    };
     let mut out = String::with_capacity(text.len() + new.len());
     out.push_str(&text[..start]);
     if old.is_empty() {
@@ -89,15 +98,12 @@ pub fn within(text: &str, root: &Arc<Node>, path: &Path, edits: &[Edit]) -> Opti
 }
 
 /// A text as a scalar, in the style of the one that it replaces.
-fn written(value: &str, like: &str) -> Option<String> {
-    if value.contains(char::is_control) {
-        return None;
-    }
+fn written(value: &str, like: &str) -> String {
     match like.chars().next() {
-        Some('\'') => Some(format!("'{}'", value.replace('\'', "''"))),
-        Some('"') => Some(double(value)),
-        _ if is_plain(value) => Some(value.to_owned()),
-        _ => Some(double(value)),
+        Some('\'') => format!("'{}'", value.replace('\'', "''")),
+        Some('"') => double(value),
+        _ if is_plain(value) => value.to_owned(),
+        _ => double(value),
     }
 }
 

@@ -254,3 +254,26 @@ fn marks_lead_to_their_paths() {
         assert_eq!(locate(&root, mark), Some(wanted));
     }
 }
+
+#[test]
+fn what_takes_the_place_of_something_else_keeps_its_mapping() {
+    let edits = [
+        insert("a", "new", serde_json::json!({ "enabled": true, "id": "5" })),
+        remove("a>old"),
+    ];
+    gives(
+        "a:\n  old:\n    x: y\nz: z\n",
+        &edits,
+        "a:\n  new:\n    enabled: true\n    id: '5'\nz: z\n",
+    );
+    gives(
+        "a:\n  old: true\n  b: c\n",
+        &[insert("a", "new", true.into()), remove("a>old")],
+        "a:\n  b: c\n  new: true\n",
+    );
+}
+
+#[test]
+fn a_text_in_json_has_quotes() {
+    gives("{\"a\": true}\n", &[set("a", "word")], "{\"a\": \"word\"}\n");
+}

@@ -25,6 +25,7 @@ pub fn structure(text: &str, root: &Arc<Node>, edit: &Edit) -> Option<String> {
             let place = before.filter(|before| stands_free(text, root, &edit.path, before));
             match value {
                 Json::String(value) => insert(&mapping, place, key, value.as_str()),
+                Json::Bool(value) => insert(&mapping, place, key, *value),
                 Json::Object(_) => insert(&mapping, place, key, &parsed(value)?.as_mapping()?),
                 Json::Array(_) => insert(&mapping, place, key, &parsed(value)?.as_sequence()?),
                 _ => return None,

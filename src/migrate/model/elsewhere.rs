@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{LABEL, Reference, Text};
+use super::{LABEL, Reference, Setting, Text};
 use crate::migrate::yaml::{Mark, Node, Value};
 
 /// A label that cannot be followed to its pods.
@@ -20,6 +20,8 @@ pub struct Elsewhere {
     pub path: String,
     /// How it stands there.
     pub form: Form,
+    /// Why the ServiceAccount of the pods is not certain, where the chart is known.
+    pub doubt: Option<String>,
 }
 
 /// How a label stands in a tree.
@@ -31,6 +33,31 @@ pub enum Form {
     ObjectLabel,
     /// Among annotations.
     Annotation,
+    /// As a setting that a chart makes a label of.
+    Setting,
+}
+
+impl Form {
+    /// Whether pods have the label, as far as can be told.
+    pub const fn reaches_pods(self) -> bool {
+        matches!(self, Self::Label | Self::Setting)
+    }
+}
+
+impl Elsewhere {
+    /// The label that the chart of KEDA makes of its setting.
+    pub(super) fn of_keda(setting: &Setting, namespace: &str) -> Option<Self> {
+        let identity = setting.around.at(&["activeDirectory", "identity"])?;
+        Some(Self {
+            holder: setting.holder.clone(),
+            namespace: namespace.to_owned(),
+            mark: identity.mark,
+            value: Text::of(identity),
+            path: "podIdentity.activeDirectory.identity".to_owned(),
+            form: Form::Setting,
+            doubt: None,
+        })
+    }
 }
 
 /// All labels of a tree.
@@ -51,6 +78,7 @@ pub fn labels(tree: &Arc<Node>, holder: &Reference, namespace: &str) -> Vec<Else
                 value,
                 path: keys.join("."),
                 form,
+                doubt: None,
             });
         };
         match &node.value {

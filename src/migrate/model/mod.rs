@@ -1,14 +1,18 @@
 //! What the objects of an environment mean for pod identity. Pure.
 
+mod charts;
 mod elsewhere;
 mod identity;
 mod other;
+mod settings;
 mod values;
 mod workload;
 
+use charts::Release;
 pub use elsewhere::{Elsewhere, Form};
 pub use identity::{ArmId, Binding, Casing, Exception, Identity};
 pub use other::{Installation, PodIdentityClass};
+pub use settings::{Family, Setting};
 pub use workload::Workload;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +28,11 @@ use crate::domain::IdentityId;
 
 /// Group of the objects of pod identity.
 pub const POD_IDENTITY: &str = "aadpodidentity.k8s.io";
+
+/// What to do about the credentials of Velero.
+pub const VELERO: &str = "Velero: leave only AZURE_SUBSCRIPTION_ID, AZURE_RESOURCE_GROUP and AZURE_CLOUD_NAME in its \
+                          credentials, and set useAAD: \"true\" in the config of each BackupStorageLocation. Its plugin \
+                          for Azure must be 1.8 or later.";
 
 /// The label, on pods.
 pub const LABEL: &str = "aadpodidbinding";
@@ -109,6 +118,16 @@ pub struct Model {
     pub accounts: Vec<Reference>,
     /// SecretProviderClasses that use pod identity.
     pub classes: Vec<PodIdentityClass>,
+    /// All SecretProviderClasses.
+    pub class_names: BTreeSet<String>,
+    /// Where SecretProviderClasses stand that use something else, and have no client id.
+    pub other_classes: Vec<Mark>,
+    /// SecretProviderClasses that something mounts whose pods are not known, with what it is.
+    pub mounted: Vec<(Reference, Text)>,
+    /// Settings of components that ask for pod identity.
+    pub settings: Vec<Setting>,
+    /// Secrets that name a repository to Argo CD and hold nothing to log in with.
+    pub repositories: Vec<Reference>,
     /// Labels where pods are not made in a way that is understood.
     pub elsewhere: Vec<Elsewhere>,
     /// Parts of pod identity itself.
@@ -162,31 +181,85 @@ impl Model {
             )),
             ("", "ServiceAccount") => self.accounts.push(reference),
             ("secrets-store.csi.x-k8s.io", "SecretProviderClass") => {
-                self.classes.extend(PodIdentityClass::of(object, reference));
+                self.class_names.insert(reference.to_string());
+                match PodIdentityClass::of(object, reference) {
+                    Ok(class) => self.classes.push(class),
+                    Err(mark) => self.other_classes.extend(mark),
+                }
             }
             _ => {
                 self.installation.extend(Installation::of(object, &reference));
                 if let Some(workload) = Workload::of(object, reference.clone()) {
                     self.workloads.push(workload);
-                    other::settings(&object.node, &reference, notes);
+                    settings::find(&object.node, &reference, None, &mut self.settings, notes);
                 } else {
-                    self.value_tree(
-                        &object.node,
-                        &reference,
-                        release_namespace(object, namespace),
-                        notes,
-                    );
+                    self.release(object, &reference, namespace, notes);
                 }
                 other::notes(object, &reference, notes);
+                settings::texts(object, &reference, notes);
+                if settings::is_open_repository(object) {
+                    self.repositories.push(reference);
+                }
             }
         }
     }
 
+    /// What an object holds that makes no pods itself. The label of a release of a chart that is known is that of its
+    /// pods.
+    fn release(&mut self, object: &Object, at: &Reference, namespace: &str, notes: &mut Vec<Note>) {
+        let release = Release::of(object, at);
+        let (labels, mounted) = (self.elsewhere.len(), self.mounted.len());
+        let namespace = release_namespace(object, namespace);
+        self.value_tree(&object.node, at, namespace, release.as_ref(), notes);
+        let Some(made) = release.and_then(|release| release.workload(object, at)) else {
+            return;
+        };
+        let mut found = self.elsewhere.split_off(labels);
+        let is_at = |found: &Elsewhere, mark| found.value.as_ref().is_some_and(|value| value.mark == mark);
+        match made {
+            Ok(workload) => {
+                found.retain(|found| {
+                    workload
+                        .label
+                        .as_ref()
+                        .is_none_or(|label| !is_at(found, label.mark))
+                });
+                self.mounted.truncate(mounted);
+                self.workloads.push(workload);
+            }
+            Err((mark, reason)) => {
+                for label in found.iter_mut().filter(|found| is_at(found, mark)) {
+                    label.doubt = Some(reason.clone());
+                }
+            }
+        }
+        self.elsewhere.extend(found);
+    }
+
     /// What chart values, custom resources and other trees hold.
-    fn value_tree(&mut self, tree: &Arc<Node>, holder: &Reference, namespace: &str, notes: &mut Vec<Note>) {
+    fn value_tree(
+        &mut self,
+        tree: &Arc<Node>,
+        holder: &Reference,
+        namespace: &str,
+        release: Option<&Release<'_>>,
+        notes: &mut Vec<Note>,
+    ) {
         values::identities(tree, namespace, self);
         self.elsewhere.extend(elsewhere::labels(tree, holder, namespace));
-        other::settings(tree, holder, notes);
+        let holder_there = Reference {
+            namespace: namespace.to_owned(),
+            ..holder.clone()
+        };
+        let mounted = charts::classes(tree).into_iter();
+        self.mounted
+            .extend(mounted.map(|class| (holder_there.clone(), class)));
+        let known = self.settings.len();
+        settings::find(tree, holder, release, &mut self.settings, notes);
+        let new = self.settings.iter().skip(known);
+        let labels = new.filter(|setting| setting.family == Family::KedaChart);
+        self.elsewhere
+            .extend(labels.filter_map(|setting| Elsewhere::of_keda(setting, namespace)));
     }
 }
 
@@ -195,9 +268,7 @@ pub type Note = (Code, Mark, String, String, String);
 
 /// Namespace in which the pods of a release run.
 fn release_namespace<'a>(object: &'a Object, default_namespace: &'a str) -> &'a str {
-    let target = ["targetNamespace"]
-        .iter()
-        .find_map(|key| object.node.text_at(&["spec", key]));
+    let target = object.node.text_at(&["spec", "targetNamespace"]);
     let destination = object.node.text_at(&["spec", "destination", "namespace"]);
     target
         .or(destination)
@@ -271,7 +342,7 @@ fn value_files(model: &mut Model, sources: &Sources, namespace: &str, notes: &mu
                     name: name.to_owned(),
                     mark: node.mark,
                 };
-                model.value_tree(node, &holder, namespace, notes);
+                model.value_tree(node, &holder, namespace, None, notes);
             }
         }
     }

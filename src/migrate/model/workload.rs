@@ -43,6 +43,9 @@ pub struct Workload {
     pub pod: Option<Arc<Node>>,
     /// SecretProviderClasses that it mounts.
     pub classes: Vec<String>,
+    /// The chart that makes it, if it is a release of one. Its pod is then the values, and its ServiceAccount is named by
+    /// the chart.
+    pub chart: Option<&'static str>,
 }
 
 /// Where metadata and spec of the pods of an object stand.
@@ -109,6 +112,7 @@ impl Workload {
             classes: pod.as_deref().map(classes).unwrap_or_default(),
             pod,
             at,
+            chart: None,
         })
     }
 

@@ -38,6 +38,16 @@ pub fn choose(sources: &Sources, models: &[Model], drafts: &mut [Draft<'_>], fin
         if !default && !shared {
             continue;
         }
+        if let Some(chart) = workload.chart {
+            let reason = format!(
+                "its chart {chart} uses the ServiceAccount {}, as workloads with other identities do: give it one of its \
+                 own in the values",
+                draft.account
+            );
+            draft.state = State::Blocked;
+            draft.why.push(reason);
+            continue;
+        }
         let old = std::mem::take(&mut draft.account);
         let (name, wanted) = (&workload.at.name, identities(draft));
         let kind = workload.at.kind.to_ascii_lowercase();

@@ -9,7 +9,7 @@ use strum::IntoStaticStr;
 use super::{Draft, Output, State};
 use crate::migrate::finding::{Code, Place};
 use crate::migrate::join::{Found, Index, Use};
-use crate::migrate::model::{ArmId, Form, Identity, LABEL, Model, Reference, USE_LABEL};
+use crate::migrate::model::{ArmId, Identity, LABEL, Model, Reference, USE_LABEL};
 use crate::migrate::source::Sources;
 use crate::migrate::yaml::Mark;
 
@@ -190,7 +190,7 @@ pub fn leftover<'a>(
     }
     for model in models {
         // The label on objects that make no pods, and as an annotation, has no effect.
-        for found in model.elsewhere.iter().filter(|found| found.form == Form::Label) {
+        for found in model.elsewhere.iter().filter(|found| found.form.reaches_pods()) {
             for used in index.elsewhere(model, found).0 {
                 note(&used, Some(found.holder.to_string()));
             }

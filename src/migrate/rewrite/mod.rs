@@ -6,6 +6,7 @@
 
 mod changes;
 mod clean;
+mod components;
 mod diff;
 mod file;
 mod group;
