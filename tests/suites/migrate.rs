@@ -28,12 +28,12 @@ trials![
     shared what_it_prints_gives_the_workload_its_identity,
 ];
 
-fn fixtures() -> PathBuf {
+pub fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/migrate")
 }
 
 /// Runs `wib migrate` in a folder.
-fn run_in(folder: &Path, arguments: &[&str], input: &str) -> Result<Output> {
+pub fn run_in(folder: &Path, arguments: &[&str], input: &str) -> Result<Output> {
     let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_wib"));
     command
         .arg("migrate")
@@ -57,7 +57,7 @@ fn report(folder: &Path, arguments: &[&str], input: &str) -> Result<Value> {
     Ok(serde_json::from_str(&printed(folder, &arguments, input)?)?)
 }
 
-fn documents(text: &str) -> Result<Vec<Value>> {
+pub fn documents(text: &str) -> Result<Vec<Value>> {
     serde_yaml::Deserializer::from_str(text)
         .map(|document| Ok(Value::deserialize(document)?))
         .collect()
@@ -346,7 +346,7 @@ async fn ten_thousand_files_are_read() -> Result<()> {
 }
 
 /// `kubectl apply --server-side` of one object.
-async fn apply(world: &World, object: &Value) -> Result<()> {
+pub async fn apply(world: &World, object: &Value) -> Result<()> {
     let object: DynamicObject = serde_json::from_value(object.clone())?;
     let types = object.types.clone().context("no kind")?;
     let resource = ApiResource::from_gvk(&GroupVersionKind::try_from(&types)?);

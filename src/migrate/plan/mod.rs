@@ -235,7 +235,8 @@ fn draft<'a>(joined: &'a Joined<'a>) -> Draft<'a> {
         blocked.push("its ServiceAccount stands in a file that was not read".to_owned());
     }
     let names = [&workload.at.namespace, &workload.at.name, &draft.account];
-    if let Some(name) = names.into_iter().find(|name| !is_object_name(name)) {
+    let not_yet = |name: &&&String| !name.is_empty() && !is_object_name(name);
+    if let Some(name) = names.iter().find(not_yet) {
         unresolved.push(format!("{name:?} is no name of an object yet"));
     }
     draft.state = if !blocked.is_empty() {

@@ -22,6 +22,25 @@ pub struct Group {
 }
 
 impl Group {
+    /// Changes of something, or why there are none.
+    pub fn of(
+        subject: &Reference,
+        environment: Option<String>,
+        edits: Result<Vec<(Mark, Change)>, String>,
+    ) -> Self {
+        let (edits, blocked) = match edits {
+            Ok(edits) => (edits, None),
+            Err(reason) => (Vec::new(), Some(reason)),
+        };
+        Self {
+            subject: subject.clone(),
+            environment,
+            edits,
+            with: Vec::new(),
+            blocked,
+        }
+    }
+
     /// Blocks it if its changes cannot be made, whatever else is.
     pub fn check(&mut self, sources: &Sources) {
         if self.blocked.is_some() {

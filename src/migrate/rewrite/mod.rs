@@ -17,6 +17,8 @@ mod pods;
 mod units;
 mod verify;
 
+use std::collections::BTreeSet;
+
 pub use changes::FileChange;
 pub use diff::patch;
 pub use group::Group;
@@ -42,7 +44,7 @@ pub enum Until {
 }
 
 /// Something that stays as it is, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Left {
     /// What.
@@ -180,6 +182,8 @@ impl<'a> Run<'a> {
             environment: None,
             reason,
         }));
+        let mut seen = BTreeSet::new();
+        left.retain(|left| seen.insert(left.clone()));
         let done = if self.until >= Until::Switch {
             self.units.done()
         } else {

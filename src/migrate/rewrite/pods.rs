@@ -27,17 +27,16 @@ pub fn group(sources: &Sources, switch: &Switch) -> Group {
         edits.extend(account(sources, switch)?);
         Ok(edits)
     });
-    let (edits, blocked) = match edits {
-        Ok(edits) => (edits, None),
-        Err(reason) => (Vec::new(), Some(reason)),
-    };
-    Group {
-        subject: workload.at.clone(),
-        environment: switch.environment.clone(),
-        edits,
-        with: Vec::new(),
-        blocked,
-    }
+    Group::of(&workload.at, switch.environment.clone(), edits)
+}
+
+/// The changes of a workload that needs its old label no more.
+pub fn without_label(sources: &Sources, workload: &Workload, environment: Option<&String>) -> Group {
+    let edits = label(sources, workload).map(|mut edits| {
+        edits.extend(on_object(sources, workload));
+        edits
+    });
+    Group::of(&workload.at, environment.cloned(), edits)
 }
 
 fn label(sources: &Sources, workload: &Workload) -> Result<Edits, String> {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Group, Left, changes::Problem, components, pods};
 use crate::migrate::edit::Change;
 use crate::migrate::finding::{Finding, Severity};
+use crate::migrate::join::{Joined, Miss};
 use crate::migrate::model::{ArmId, Reference};
 use crate::migrate::report::Analysis;
 use crate::migrate::yaml::Mark;
@@ -39,6 +40,18 @@ impl Units {
             }
             groups.push((group, Some(number)));
         }
+        groups.extend(
+            analysis
+                .joined
+                .iter()
+                .filter(|joined| has_only_a_dead_label(joined))
+                .map(|joined| {
+                    let mut group =
+                        pods::without_label(sources, joined.workload, joined.model.environment.as_ref());
+                    group.check(sources);
+                    (group, None)
+                }),
+        );
         let components = components::groups(
             sources,
             analysis.models,
@@ -196,6 +209,12 @@ impl Units {
             .collect();
         all.into_iter().collect()
     }
+}
+
+/// Whether its pods use workload identity, and no binding of the input selects their old label.
+fn has_only_a_dead_label(joined: &Joined<'_>) -> bool {
+    let dead = joined.uses.is_empty() && joined.misses.iter().all(|miss| matches!(miss, Miss::DeadLabel));
+    dead && joined.workload.uses_workload_identity && joined.workload.in_selector.is_none()
 }
 
 /// Errors among the findings about workloads and their identities: a person has to decide first.
