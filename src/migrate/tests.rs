@@ -1,5 +1,6 @@
 mod environments;
 mod properties;
+mod scale;
 
 use std::collections::BTreeSet;
 

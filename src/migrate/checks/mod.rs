@@ -4,11 +4,11 @@ mod binding;
 mod identity;
 mod workload;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::finding::{Code, Finding};
-use super::join::{Index, Joined, Miss, Use};
-use super::model::{Elsewhere, Model, Reference, Text};
+use super::join::{Index, Joined, MAX_IDENTITIES, Miss, Use};
+use super::model::{Elsewhere, Model, Reference, Text, Workload};
 use super::source::Sources;
 use super::yaml::Mark;
 
@@ -61,8 +61,15 @@ pub fn check<'a>(
         .findings
         .iter()
         .any(|finding| finding.code == Code::TextOnly);
+    let mut by_namespace: BTreeMap<&str, Vec<&Workload>> = BTreeMap::new();
+    for workload in models.iter().flat_map(|model| &model.workloads) {
+        by_namespace
+            .entry(&workload.at.namespace)
+            .or_default()
+            .push(workload);
+    }
     for model in models {
-        identity::check(model, models, &mut notes);
+        identity::check(model, index, &mut notes);
         binding::check(model, index, &labels, unseen, &mut notes);
         for found in &model.elsewhere {
             elsewhere(model, index, found, &mut notes);
@@ -70,7 +77,7 @@ pub fn check<'a>(
         for workload in &model.workloads {
             workload::ineffective(model, workload, &mut notes);
         }
-        workload::exceptions(model, models, &mut notes);
+        workload::exceptions(model, &by_namespace, &mut notes);
         for part in &model.installation {
             let action = "Remove it last, when no pod uses pod identity any more.";
             notes.add(
@@ -176,10 +183,19 @@ fn one_miss(model: &Model, at: &Reference, label: Option<&Text>, miss: &Miss<'_>
         Miss::Ambiguous(environments) => {
             let reason = format!(
                 "The label {value} leads to different identities in {}.",
-                environments.join(", ")
+                some(environments)
             );
             let action = "Run wib migrate with the paths of one environment.";
             notes.add(model, Code::AmbiguousEnvironment, mark, at, reason, action);
+        }
+        Miss::TooMany(bindings) => {
+            let reason = format!(
+                "{bindings} bindings of several namespaces select the label {value}, and lead to more than \
+                 {MAX_IDENTITIES} identities: its pods have all of them, unless pod identity runs in namespaced mode."
+            );
+            let action = "Say --namespaced if it does. Else give the workload a label of its own, with bindings for \
+                          the identities that it needs.";
+            notes.add(model, Code::TooManyIdentities, mark, at, reason, action);
         }
         Miss::Different(binding, all) => {
             let places: Vec<String> = all
@@ -189,7 +205,7 @@ fn one_miss(model: &Model, at: &Reference, label: Option<&Text>, miss: &Miss<'_>
             let reason = format!(
                 "The AzureIdentity of {} is defined differently in {}.",
                 binding.at,
-                places.join(", ")
+                some(&places)
             );
             let action = "Run wib migrate with the paths of one environment, or keep one definition.";
             notes.add(model, Code::DefinedDifferently, mark, at, reason, action);
@@ -211,9 +227,9 @@ fn elsewhere<'a>(model: &'a Model, index: &Index<'a>, found: &'a Elsewhere, note
             AS_ANNOTATION.1.to_owned(),
         ),
         Form::Label => {
-            let (uses, misses) = index.elsewhere(model, found);
-            if uses.is_empty()
-                && let Some(miss) = misses.first()
+            let reached = index.elsewhere(model, found);
+            if reached.uses.is_empty()
+                && let Some(miss) = reached.misses.first()
             {
                 return one_miss(model, &found.holder, found.value.as_ref(), miss, notes);
             }
@@ -224,7 +240,7 @@ fn elsewhere<'a>(model: &'a Model, index: &Index<'a>, found: &'a Elsewhere, note
                 } else {
                     &found.path
                 },
-                identities(&uses)
+                identities(&reached.uses)
             );
             let action = "Set the label azure.workload.identity/use: \"true\" there as well, find out the \
                           ServiceAccount of the pods, and give it a WorkloadIdentityBinding.";

@@ -1,6 +1,6 @@
 //! Builds one folder, and what it is built on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::patch::Patch;
@@ -150,6 +150,7 @@ impl<'a> Builder<'a> {
         kustomization: Kustomization<'a>,
         all: &mut Vec<Resource>,
     ) -> Result<(), Unresolved> {
+        let mut known: BTreeSet<Id> = all.iter().map(|resource| id(&resource.object)).collect();
         for key in ["resources", "bases", "components"] {
             let items = kustomization.node.get(key).map_or(&[][..], |list| list.items());
             for item in items {
@@ -164,6 +165,7 @@ impl<'a> Builder<'a> {
                     None => match Kustomization::in_folder(self.sources, &path) {
                         Some(component) if key == "components" => {
                             *all = self.add(component, std::mem::take(all))?;
+                            known = all.iter().map(|resource| id(&resource.object)).collect();
                             continue;
                         }
                         Some(_) => self.folder(&path)?.as_ref().clone(),
@@ -174,7 +176,7 @@ impl<'a> Builder<'a> {
                     },
                 };
                 for resource in found {
-                    if all.iter().any(|known| same(&known.object, &resource.object)) {
+                    if !known.insert(id(&resource.object)) {
                         let reason =
                             format!("{} {} is there twice", resource.object.kind, resource.object.name);
                         return Err(Unresolved::new(item.mark, reason));
@@ -263,8 +265,16 @@ impl<'a> Builder<'a> {
     }
 }
 
-fn same(a: &Object, b: &Object) -> bool {
-    a.group() == b.group() && a.kind == b.kind && a.name == b.name && a.namespace == b.namespace
+/// Group, kind, namespace and name: what no two objects may share.
+type Id = (String, String, Option<String>, String);
+
+fn id(object: &Object) -> Id {
+    (
+        object.group().to_owned(),
+        object.kind.clone(),
+        object.namespace.clone(),
+        object.name.clone(),
+    )
 }
 
 fn check_fields(node: &Node) -> Result<(), Unresolved> {

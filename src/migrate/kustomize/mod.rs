@@ -113,14 +113,14 @@ pub fn environments(sources: &Sources) -> (Vec<Environment>, Vec<Finding>) {
         .collect();
     let mut findings = Vec::new();
     let mut environments = Vec::new();
-    let mut claimed: BTreeSet<&str> = all.iter().map(|k| k.source.path.as_str()).collect();
+    let mut claimed: BTreeSet<&str> = BTreeSet::new();
     let mut builder = build::Builder::new(sources);
     for root in &all {
         let component = root.node.text_at(&["kind"]) == Some("Component");
         if used.contains(root.folder) || !root.source.asked || component {
             continue;
         }
-        let reached = reach(sources, *root);
+        claim(sources, *root, &mut claimed);
         let name = Some(if root.folder.is_empty() { "." } else { root.folder }.to_owned());
         match builder.folder(root.folder) {
             Ok(resources) => environments.push(Environment {
@@ -138,6 +138,8 @@ pub fn environments(sources: &Sources) -> (Vec<Environment>, Vec<Finding>) {
                     action,
                 );
                 findings.push(finding.about(format!("Kustomization {}", root.source.path)));
+                let mut reached = BTreeSet::new();
+                claim(sources, *root, &mut reached);
                 let files = reached.iter().filter_map(|path| sources.by_path(path));
                 environments.push(Environment {
                     name,
@@ -146,8 +148,8 @@ pub fn environments(sources: &Sources) -> (Vec<Environment>, Vec<Finding>) {
                 });
             }
         }
-        claimed.extend(reached);
     }
+    claimed.extend(all.iter().map(|k| k.source.path.as_str()));
     // What only a base or component that nobody uses names stays with the rest.
     let rest = sources
         .files
@@ -173,9 +175,8 @@ fn objects(source: &Source) -> Vec<Object> {
     contents.flat_map(Object::all_of).collect()
 }
 
-/// All files that a kustomization leads to.
-fn reach<'a>(sources: &'a Sources, root: Kustomization<'a>) -> BTreeSet<&'a str> {
-    let mut reached = BTreeSet::new();
+/// Adds all files that a kustomization leads to; what is there already has been followed.
+fn claim<'a>(sources: &'a Sources, root: Kustomization<'a>, reached: &mut BTreeSet<&'a str>) {
     let mut open = vec![root];
     while let Some(kustomization) = open.pop() {
         if !reached.insert(kustomization.source.path.as_str()) {
@@ -191,7 +192,6 @@ fn reach<'a>(sources: &'a Sources, root: Kustomization<'a>) -> BTreeSet<&'a str>
             }
         }
     }
-    reached
 }
 
 #[cfg(test)]
