@@ -13,15 +13,16 @@ mod model;
 mod object;
 mod plan;
 mod print;
+mod progress;
 mod report;
 mod source;
 mod text;
 mod yaml;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 pub use finding::{Code, Severity};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use progress::Bar;
 use report::Report;
 
 use crate::cli::{MigrateArgs, MigrateOutput};
@@ -65,8 +66,8 @@ pub const EXIT_ERRORS: u8 = 7;
 pub fn run(args: &MigrateArgs) -> Result<u8, Failure> {
     let bar = Bar::new();
     let sources = files::read(&args.paths, &mut io::stdin().lock(), &bar)?;
-    bar.0.finish_and_clear();
-    let report = report::report(&sources, &args.namespace, args.namespaced);
+    let report = report::watched(&sources, &args.namespace, args.namespaced, &bar);
+    drop(bar);
     let text = render(&report, args.output)?;
     match write(&text) {
         // Whoever read it has seen enough.
@@ -131,31 +132,6 @@ fn objects(report: &Report) -> Result<Vec<&serde_json::Value>, Failure> {
         }
     }
     Ok(objects)
-}
-
-/// A progress bar on a terminal, and nothing elsewhere.
-struct Bar(ProgressBar);
-
-impl Bar {
-    fn new() -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        if !io::stderr().is_terminal() {
-            bar.set_draw_target(ProgressDrawTarget::hidden());
-        }
-        let style = ProgressStyle::with_template("reading {wide_bar} {pos}/{len} files");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Self(bar)
-    }
-}
-
-impl files::Progress for Bar {
-    fn total(&self, files: usize) {
-        self.0.set_length(files as u64);
-    }
-
-    fn step(&self) {
-        self.0.inc(1);
-    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::finding::{Finding, Severity};
 use super::join::{Index, Joined};
 use super::plan::{Plan, State};
+use super::progress::Progress;
 use super::source::Sources;
 use super::{checks, kustomize, model, plan};
 
@@ -48,23 +49,19 @@ pub struct Report {
     pub findings: Vec<Finding>,
 }
 
-/// Makes the report of what was read. `namespace` is that of objects that name none; `namespaced` says that pod
-/// identity runs in namespaced mode, where no file says so.
-pub fn report(sources: &Sources, namespace: &str, namespaced: bool) -> Report {
-    let (environments, unresolved) = kustomize::environments(sources);
-    let (models, notes) = model::models(&environments, sources, namespace);
+/// Makes the report of what was read, and tells how far it has come. `namespace` is that of objects that name none;
+/// `namespaced` says that pod identity runs in namespaced mode, where no file says so.
+pub fn watched(sources: &Sources, namespace: &str, namespaced: bool, progress: &dyn Progress) -> Report {
+    let (environments, unresolved) = kustomize::environments(sources, progress);
+    let (models, notes) = model::models(&environments, sources, namespace, progress);
     let installed = models.iter().flat_map(|model| &model.installation);
     let forced = namespaced || installed.into_iter().any(|part| part.namespaced.is_some());
     let index = Index::new(&models, forced);
-    let joined: Vec<Joined<'_>> = models
+    let workloads = models
         .iter()
-        .flat_map(|model| {
-            model
-                .workloads
-                .iter()
-                .filter_map(|workload| index.workload(model, workload))
-                .collect::<Vec<_>>()
-        })
+        .flat_map(|model| model.workloads.iter().map(move |workload| (model, workload)));
+    let joined: Vec<Joined<'_>> = workloads
+        .filter_map(|(model, workload)| index.workload(model, workload))
         .collect();
     let plan = plan::plan(sources, &models, &index, &joined);
     let mut findings = sources.findings.clone();
@@ -110,6 +107,12 @@ pub fn report(sources: &Sources, namespace: &str, namespaced: bool) -> Report {
         plan,
         findings,
     }
+}
+
+/// The same, with nobody looking.
+#[cfg(test)]
+pub fn report(sources: &Sources, namespace: &str, namespaced: bool) -> Report {
+    watched(sources, namespace, namespaced, &super::progress::Silent)
 }
 
 impl Report {

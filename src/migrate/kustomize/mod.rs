@@ -15,6 +15,7 @@ use std::sync::Arc;
 use super::files::normal;
 use super::finding::{Code, Finding};
 use super::object::Object;
+use super::progress::Progress;
 use super::source::{Source, Sources};
 use super::yaml::{Mark, Node};
 
@@ -105,7 +106,7 @@ pub fn wanted(sources: &Sources) -> BTreeSet<String> {
 }
 
 /// The environments of what was read: one for each kustomization that no other one uses, and the rest of the files.
-pub fn environments(sources: &Sources) -> (Vec<Environment>, Vec<Finding>) {
+pub fn environments(sources: &Sources, progress: &dyn Progress) -> (Vec<Environment>, Vec<Finding>) {
     let all: Vec<Kustomization<'_>> = sources.files.iter().filter_map(Kustomization::of).collect();
     let used: BTreeSet<String> = all
         .iter()
@@ -115,7 +116,9 @@ pub fn environments(sources: &Sources) -> (Vec<Environment>, Vec<Finding>) {
     let mut environments = Vec::new();
     let mut claimed: BTreeSet<&str> = BTreeSet::new();
     let mut builder = build::Builder::new(sources);
+    progress.begin("building", all.len());
     for root in &all {
+        progress.step();
         let component = root.node.text_at(&["kind"]) == Some("Component");
         if used.contains(root.folder) || !root.source.asked || component {
             continue;

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::migrate::progress::Silent;
 use crate::migrate::source::File;
 
 fn sources(files: &[(&str, &str)]) -> Sources {
@@ -21,7 +22,7 @@ const IDENTITY: &str = "apiVersion: aadpodidentity.k8s.io/v1\nkind: AzureIdentit
 /// What each environment has at a path of its first object, with the file and line it comes from.
 fn seen(files: &[(&str, &str)], path: &[&str]) -> BTreeMap<String, (String, String)> {
     let sources = sources(files);
-    let (environments, _) = environments(&sources);
+    let (environments, _) = environments(&sources, &Silent);
     environments
         .iter()
         .filter_map(|environment| {
@@ -40,7 +41,7 @@ fn pair(a: &str, b: &str) -> (String, String) {
 }
 
 fn reason(files: &[(&str, &str)]) -> String {
-    let (environments, findings) = environments(&sources(files));
+    let (environments, findings) = environments(&sources(files), &Silent);
     assert!(
         environments.iter().any(|e| e.unresolved.is_some()),
         "{environments:?}"
@@ -138,7 +139,7 @@ fn a_circle_ends() {
         ("a/kustomization.yaml", "resources: [../b]\n"),
         ("b/kustomization.yaml", "resources: [../a]\n"),
     ];
-    assert_eq!(environments(&sources(&circle)).0.len(), 1);
+    assert_eq!(environments(&sources(&circle), &Silent).0.len(), 1);
     let entered = [
         circle[0],
         circle[1],
@@ -161,7 +162,7 @@ fn containers_are_merged_by_name_and_parts_deleted() {
         ("o/d.yaml", base),
         ("o/p.yaml", patch),
     ];
-    let (environments, findings) = environments(&sources(&files));
+    let (environments, findings) = environments(&sources(&files), &Silent);
     assert_eq!(findings, []);
     let template = environments[1].objects[0].node.at(&["spec", "template"]).unwrap();
     assert_eq!(template.at(&["metadata", "labels"]).unwrap().entries().len(), 1);

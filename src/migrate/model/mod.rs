@@ -17,6 +17,7 @@ use std::sync::Arc;
 use super::finding::{Code, Finding};
 use super::kustomize::{Environment, FILE_NAMES};
 use super::object::{CLUSTER_SCOPED, Object};
+use super::progress::Progress;
 use super::source::Sources;
 use super::yaml::{Mark, Node};
 use crate::api::GROUP;
@@ -210,7 +211,9 @@ pub fn models(
     environments: &[Environment],
     sources: &Sources,
     namespace: &str,
+    progress: &dyn Progress,
 ) -> (Vec<Model>, Vec<Finding>) {
+    progress.begin("planning", environments.iter().map(|e| e.objects.len()).sum());
     let mut findings = Vec::new();
     let mut models = Vec::new();
     for environment in environments {
@@ -222,6 +225,7 @@ pub fn models(
         let mut notes = Vec::new();
         for object in &environment.objects {
             model.read(object, namespace, &mut notes);
+            progress.step();
         }
         if environment.name.is_none() {
             value_files(&mut model, sources, namespace, &mut notes);
