@@ -48,15 +48,15 @@ impl Bar {
 
 impl Progress for Bar {
     fn begin(&self, what: &'static str, parts: usize) {
-        let target = if parts < MANY {
-            ProgressDrawTarget::hidden()
-        } else {
-            (self.target)()
-        };
-        self.bar.set_draw_target(target);
+        self.bar.finish_and_clear();
+        // Each of these would draw something that is half of the old.
+        self.bar.set_draw_target(ProgressDrawTarget::hidden());
         self.bar.reset();
         self.bar.set_length(parts as u64);
         self.bar.set_message(Cow::Borrowed(what));
+        if parts >= MANY {
+            self.bar.set_draw_target((self.target)());
+        }
     }
 
     fn step(&self) {
