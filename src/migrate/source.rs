@@ -103,6 +103,15 @@ impl Sources {
         self.files.get(*self.paths.get(path)?)
     }
 
+    /// What stands at a mark, as it is written.
+    pub fn text(&self, mark: Mark) -> Option<&str> {
+        let source = self.files.get(usize::try_from(mark.file).ok()?)?;
+        source
+            .text
+            .as_deref()?
+            .get(mark.start as usize..mark.end as usize)
+    }
+
     /// A mark, for people.
     pub fn place(&self, mark: Mark) -> Place {
         let source = usize::try_from(mark.file)

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::flux::Flux;
 use super::patch::Patch;
 use super::{Kustomization, is_remote, transform};
 use crate::migrate::object::Object;
@@ -109,6 +110,28 @@ impl<'a> Builder<'a> {
         };
         self.done.insert(folder.to_owned(), built.clone());
         built
+    }
+
+    /// What a Kustomization of Flux makes of a folder.
+    pub fn applied(&mut self, folder: &str, flux: &Flux, mark: Mark) -> Built {
+        let built = self.folder(folder)?;
+        let several = "several Kustomizations of Flux apply it, each in its own way";
+        let Some(applied) = flux.to(folder).map_err(|()| Unresolved::new(mark, several))? else {
+            return Ok(built);
+        };
+        let mut all = built.as_ref().clone();
+        for item in applied.patches() {
+            let text = item.get("patch");
+            let text = text.ok_or_else(|| Unresolved::new(item.mark, "a patch of Flux has no text"))?;
+            let nodes = super::patch::inline(self.sources, text, text.as_text().unwrap_or_default())?;
+            for patch in Patch::all(nodes, item.get("target"), item.mark)? {
+                patch.apply(&mut all)?;
+            }
+        }
+        if let Some(namespace) = applied.namespace() {
+            transform::namespace(&mut all, namespace);
+        }
+        Ok(Arc::new(all))
     }
 
     /// Adds what a kustomization names to what is there, and carries out its changes on all of it. A component
@@ -227,7 +250,7 @@ impl<'a> Builder<'a> {
         for item in items("patchesStrategicMerge") {
             let text = item.as_text().unwrap_or_default();
             let nodes = if text.contains('\n') {
-                super::patch::inline(item, text)?
+                super::patch::inline(self.sources, item, text)?
             } else {
                 self.contents(&kustomization.path_of(text), item.mark)?
             };
@@ -258,7 +281,9 @@ impl<'a> Builder<'a> {
                 let path = path.as_text().unwrap_or_default();
                 self.contents(&kustomization.path_of(path), item.mark)?
             }
-            (None, Some(patch)) => super::patch::inline(patch, patch.as_text().unwrap_or_default())?,
+            (None, Some(patch)) => {
+                super::patch::inline(self.sources, patch, patch.as_text().unwrap_or_default())?
+            }
             (None, None) => return Err(Unresolved::new(item.mark, "a patch has neither path nor patch")),
         };
         Patch::all(nodes, item.get("target"), item.mark)

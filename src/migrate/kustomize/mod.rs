@@ -3,6 +3,7 @@
 //! built: nothing is guessed. Pure.
 
 mod build;
+mod flux;
 mod json_patch;
 mod merge;
 mod patch;
@@ -116,6 +117,7 @@ pub fn environments(sources: &Sources, progress: &dyn Progress) -> (Vec<Environm
     let mut environments = Vec::new();
     let mut claimed: BTreeSet<&str> = BTreeSet::new();
     let mut builder = build::Builder::new(sources);
+    let flux = flux::Flux::of(sources);
     progress.begin("building", all.len());
     for root in &all {
         progress.step();
@@ -125,7 +127,7 @@ pub fn environments(sources: &Sources, progress: &dyn Progress) -> (Vec<Environm
         }
         claim(sources, *root, &mut claimed);
         let name = Some(if root.folder.is_empty() { "." } else { root.folder }.to_owned());
-        match builder.folder(root.folder) {
+        match builder.applied(root.folder, &flux, root.node.mark) {
             Ok(resources) => environments.push(Environment {
                 name,
                 unresolved: None,
@@ -158,7 +160,14 @@ pub fn environments(sources: &Sources, progress: &dyn Progress) -> (Vec<Environm
         .files
         .iter()
         .filter(|source| source.asked && !claimed.contains(source.path.as_str()));
-    let objects: Vec<Object> = rest.flat_map(objects).collect();
+    let objects: Vec<Object> = rest
+        .flat_map(|source| {
+            let namespace = flux.namespace_of_file(&source.path);
+            objects(source)
+                .into_iter()
+                .map(move |object| transform::placed(object, namespace.as_ref()))
+        })
+        .collect();
     environments.insert(
         0,
         Environment {

@@ -7,6 +7,7 @@ use regex::Regex;
 use super::build::{Resource, Unresolved};
 use super::{json_patch, merge};
 use crate::migrate::object::Object;
+use crate::migrate::source::Sources;
 use crate::migrate::yaml::{self, Mark, Node, Value};
 
 /// A patch.
@@ -63,9 +64,14 @@ impl Expression {
     }
 }
 
-/// The documents of a patch that is written in the kustomization itself. All of it stands at the place of the text.
-pub fn inline(at: &Node, text: &str) -> Result<Vec<Arc<Node>>, Unresolved> {
+/// The documents of a patch that is written in the kustomization itself. All of it stands at the place of the text,
+/// and where that is written line by line, in its line.
+pub fn inline(sources: &Sources, at: &Node, text: &str) -> Result<Vec<Arc<Node>>, Unresolved> {
     let mut nodes = Vec::new();
+    let raw = sources.text(at.mark).unwrap_or_default();
+    let same = |(raw, line): (&str, &str)| raw.trim() == line.trim();
+    let by_line = raw.trim_end().lines().count() == text.trim_end().lines().count()
+        && raw.lines().zip(text.lines()).all(same);
     for document in yaml::parse(at.mark.file, text) {
         let broken =
             |e: yaml::Broken| Unresolved::new(at.mark, format!("a patch cannot be parsed: {}", e.message));
@@ -73,18 +79,28 @@ pub fn inline(at: &Node, text: &str) -> Result<Vec<Arc<Node>>, Unresolved> {
             document
                 .content
                 .map_err(broken)?
-                .map(|node| placed(&node, at.mark)),
+                .map(|node| placed(&node, at.mark, by_line)),
         );
     }
     Ok(nodes)
 }
 
-fn placed(node: &Node, mark: Mark) -> Arc<Node> {
+fn placed(node: &Node, text: Mark, by_line: bool) -> Arc<Node> {
+    let below = if by_line {
+        node.mark.line.saturating_sub(1)
+    } else {
+        0
+    };
+    let mark = Mark {
+        line: text.line.saturating_add(below),
+        ..text
+    };
+    let placed = |node: &Node| placed(node, text, by_line);
     let value = match &node.value {
         Value::Scalar { .. } => node.value.clone(),
-        Value::List(items) => Value::List(items.iter().map(|item| placed(item, mark)).collect()),
+        Value::List(items) => Value::List(items.iter().map(|item| placed(item)).collect()),
         Value::Map(entries) => {
-            let entries = entries.iter().map(|(k, v)| (placed(k, mark), placed(v, mark)));
+            let entries = entries.iter().map(|(k, v)| (placed(k), placed(v)));
             Value::Map(entries.collect())
         }
     };

@@ -17,14 +17,8 @@ pub fn apply(kustomization: &Node, all: &mut [Resource]) {
             .get(key)
             .filter(|node| node.as_text().is_some_and(|t| !t.is_empty()))
     };
-    if let Some(namespace) = text("namespace") {
-        for resource in all
-            .iter_mut()
-            .filter(|r| !CLUSTER_SCOPED.contains(&r.object.kind.as_str()))
-        {
-            remember(resource);
-            set(resource, &["metadata", "namespace"], namespace);
-        }
+    if let Some(value) = text("namespace") {
+        namespace(all, value);
     }
     let affix = |key: &str| text(key).and_then(|node| node.as_text()).unwrap_or_default();
     let (prefix, suffix) = (affix("namePrefix"), affix("nameSuffix"));
@@ -45,6 +39,25 @@ pub fn apply(kustomization: &Node, all: &mut [Resource]) {
                 selectors,
             );
         }
+    }
+}
+
+/// Puts all that can be in a namespace into one.
+pub fn namespace(all: &mut [Resource], namespace: &Arc<Node>) {
+    for resource in all
+        .iter_mut()
+        .filter(|r| !CLUSTER_SCOPED.contains(&r.object.kind.as_str()))
+    {
+        remember(resource);
+        set(resource, &["metadata", "namespace"], namespace);
+    }
+}
+
+/// An object in a namespace, if there is one and it can be in one.
+pub fn placed(object: Object, namespace: Option<&Arc<Node>>) -> Object {
+    match namespace.filter(|_| !CLUSTER_SCOPED.contains(&object.kind.as_str())) {
+        Some(namespace) => object.with(object.node.set_at(&["metadata", "namespace"], namespace.clone())),
+        None => object,
     }
 }
 

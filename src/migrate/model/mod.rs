@@ -123,7 +123,7 @@ pub struct Model {
 }
 
 impl Model {
-    fn read(&mut self, object: &Object, namespace: &str, notes: &mut Vec<Note>) {
+    fn read(&mut self, object: &Object, sources: &Sources, namespace: &str, notes: &mut Vec<Note>) {
         let reference = Reference::of(object, namespace);
         if object.namespace.is_none() && (object.group() == POD_IDENTITY || workload::is_labelled(object)) {
             self.without_namespace.push(reference.mark);
@@ -172,6 +172,7 @@ impl Model {
                     other::settings(&object.node, &reference, notes);
                 } else {
                     self.value_tree(
+                        sources,
                         &object.node,
                         &reference,
                         release_namespace(object, namespace),
@@ -184,9 +185,17 @@ impl Model {
     }
 
     /// What chart values, custom resources and other trees hold.
-    fn value_tree(&mut self, tree: &Arc<Node>, holder: &Reference, namespace: &str, notes: &mut Vec<Note>) {
+    fn value_tree(
+        &mut self,
+        sources: &Sources,
+        tree: &Arc<Node>,
+        holder: &Reference,
+        namespace: &str,
+        notes: &mut Vec<Note>,
+    ) {
         values::identities(tree, namespace, self);
-        self.elsewhere.extend(elsewhere::labels(tree, holder, namespace));
+        self.elsewhere
+            .extend(elsewhere::labels(sources, tree, holder, namespace));
         other::settings(tree, holder, notes);
     }
 }
@@ -224,7 +233,7 @@ pub fn models(
         };
         let mut notes = Vec::new();
         for object in &environment.objects {
-            model.read(object, namespace, &mut notes);
+            model.read(object, sources, namespace, &mut notes);
             progress.step();
         }
         if environment.name.is_none() {
@@ -275,7 +284,7 @@ fn value_files(model: &mut Model, sources: &Sources, namespace: &str, notes: &mu
                     name: name.to_owned(),
                     mark: node.mark,
                 };
-                model.value_tree(node, &holder, namespace, notes);
+                model.value_tree(sources, node, &holder, namespace, notes);
             }
         }
     }
