@@ -80,7 +80,9 @@ impl Sources {
             .into_par_iter()
             .map(|(number, one)| Reading::of(number, load(one)))
             .collect();
-        readings.into_iter().for_each(|reading| self.take(reading));
+        for reading in readings {
+            self.take(reading);
+        }
     }
 
     /// A number for a new path.

@@ -158,6 +158,9 @@ impl Leftover {
     }
 }
 
+/// What a label selects, by number, in a namespace; none stands for all.
+type Scope<'a> = (usize, Option<&'a str>);
+
 /// Who uses what a label selects.
 #[derive(Default)]
 struct Users {
@@ -179,8 +182,7 @@ impl Users {
 /// Users are counted by what their label selects, and not by binding: a label can have thousands of both.
 pub fn leftover<'a>(models: &'a [Model], index: &Index<'a>, drafts: &[Draft<'a>]) -> Vec<Leftover> {
     let mut selections: BTreeMap<usize, Rc<Selected<'a>>> = BTreeMap::new();
-    // None stands for all namespaces.
-    let mut users: BTreeMap<(usize, Option<&str>), Users> = BTreeMap::new();
+    let mut users: BTreeMap<Scope<'_>, Users> = BTreeMap::new();
     let mut note = |selected: Option<&Rc<Selected<'a>>>, namespace: &'a str, other: Option<&str>| {
         let Some(selected) = selected else { return };
         selections
@@ -202,7 +204,7 @@ pub fn leftover<'a>(models: &'a [Model], index: &Index<'a>, drafts: &[Draft<'a>]
             note(reached.selected.as_ref(), &found.namespace, Some(&name));
         }
     }
-    let mut bindings: BTreeMap<Mark, (&Reference, BTreeSet<(usize, Option<&str>)>)> = BTreeMap::new();
+    let mut bindings: BTreeMap<Mark, (&Reference, BTreeSet<Scope<'_>>)> = BTreeMap::new();
     let mut identities = bindings.clone();
     for (number, selected) in &selections {
         for used in &selected.all {
