@@ -221,10 +221,14 @@ fn one_file(size: usize) -> Files {
         .map(|n| app(&format!("ns-{n}"), &format!("web-{n}"), &format!("web-{n}")))
         .collect();
     // A file may have 8 MiB.
-    let text = apps.join("---\n").replace(
-        "        env:\n        - name: LOG_LEVEL\n          value: info\n",
-        "",
-    );
+    let text = apps
+        .join("---\n")
+        .replace("  type: 0\n", "")
+        .replace("example/app:1.2.3", "app")
+        .replace(
+            "        env:\n        - name: LOG_LEVEL\n          value: info\n",
+            "",
+        );
     Files::from([("all.yaml".to_owned(), text.into_bytes())])
 }
 
