@@ -7,6 +7,7 @@ use ignore::WalkBuilder;
 
 use super::finding::Code;
 use super::kustomize;
+use super::progress::Progress;
 use super::source::{File, Sources};
 
 /// Largest file that is read. Manifests are far smaller; etcd takes no object above 1.5 MiB.
@@ -17,14 +18,6 @@ const MAX_ROUNDS: usize = 32;
 
 /// Endings of files that can hold manifests, values or templates of them.
 const ENDINGS: [&str; 5] = ["yaml", "yml", "yam", "json", "tpl"];
-
-/// Told of each file, for a progress bar.
-pub trait Progress {
-    /// So many files are to be read.
-    fn total(&self, files: usize);
-    /// One more was read.
-    fn step(&self);
-}
 
 /// A path that cannot be used at all.
 #[derive(Debug, thiserror::Error)]
@@ -55,12 +48,16 @@ pub fn read(paths: &[PathBuf], stdin: &mut dyn Read, progress: &dyn Progress) ->
         }
     }
     found.sort();
-    found.dedup();
-    progress.total(found.len());
-    for path in found {
-        sources.add(load(&path, true));
-        progress.step();
-    }
+    progress.begin("reading", found.len());
+    sources.add_all(
+        &found,
+        |path| normal(path),
+        |path| {
+            let file = load(path, true);
+            progress.step();
+            file
+        },
+    );
     for _ in 0..MAX_ROUNDS {
         let wanted = kustomize::wanted(&sources);
         let mut news = false;
@@ -174,13 +171,8 @@ pub fn normal(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::progress::Silent;
     use super::*;
-
-    struct Silent;
-    impl Progress for Silent {
-        fn total(&self, _: usize) {}
-        fn step(&self) {}
-    }
 
     fn read_all(paths: &[PathBuf]) -> Sources {
         read(paths, &mut io::empty(), &Silent).unwrap()

@@ -63,6 +63,7 @@ pub enum Code {
     LabelAsAnnotation,
     LabelElsewhere,
     SeveralIdentities,
+    TooManyIdentities,
     Exception,
     // Workloads.
     PatchWithoutBase,
@@ -106,6 +107,7 @@ impl Code {
             | Self::ClientIdConflict
             | Self::OddCasingConflict
             | Self::AmbiguousEnvironment
+            | Self::TooManyIdentities
             | Self::PatchWithoutBase
             | Self::SecretProviderClassShared
             | Self::CredentialLimit => Severity::Error,

@@ -14,6 +14,7 @@ mod model;
 mod object;
 mod plan;
 mod print;
+mod progress;
 mod report;
 mod rewrite;
 mod source;
@@ -21,10 +22,10 @@ mod text;
 mod write;
 mod yaml;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 pub use finding::{Code, Severity};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use progress::Bar;
 use report::{Defaults, Report};
 use rewrite::Until;
 use source::Sources;
@@ -73,15 +74,15 @@ pub const EXIT_ERRORS: u8 = 7;
 pub fn run(args: &MigrateArgs) -> Result<u8, Failure> {
     let bar = Bar::new();
     let sources = files::read(&args.paths, &mut io::stdin().lock(), &bar)?;
-    bar.0.finish_and_clear();
     let defaults = Defaults {
         namespace: args.namespace.clone(),
         namespaced: args.namespaced,
     };
     if args.in_place || args.diff {
-        return rewritten(args, &sources, &defaults);
+        return rewritten(args, &sources, &defaults, bar);
     }
-    let report = report::report(&sources, &defaults);
+    let report = report::report(&sources, &defaults, &bar);
+    drop(bar);
     print(&render(&report, args.output)?)?;
     Ok(match () {
         () if !args.exit_code => 0,
@@ -92,13 +93,14 @@ pub fn run(args: &MigrateArgs) -> Result<u8, Failure> {
 }
 
 /// Rewrites the files, or prints what would become of them.
-fn rewritten(args: &MigrateArgs, sources: &Sources, defaults: &Defaults) -> Result<u8, Failure> {
+fn rewritten(args: &MigrateArgs, sources: &Sources, defaults: &Defaults, bar: Bar) -> Result<u8, Failure> {
     let until = match args.step {
         Some(MigrateStep::Grant) => Until::Grant,
         Some(MigrateStep::Switch) => Until::Switch,
         Some(MigrateStep::Clean) | None => Until::Clean,
     };
-    let rewriting = rewrite::rewrite(sources, defaults, until);
+    let rewriting = rewrite::rewrite(sources, defaults, until, &bar);
+    drop(bar);
     if args.diff {
         print(rewrite::patch(&rewriting.files).as_bytes())?;
         let mut told = Vec::new();
@@ -177,31 +179,6 @@ fn objects(report: &Report) -> Result<Vec<&serde_json::Value>, Failure> {
         }
     }
     Ok(objects)
-}
-
-/// A progress bar on a terminal, and nothing elsewhere.
-struct Bar(ProgressBar);
-
-impl Bar {
-    fn new() -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        if !io::stderr().is_terminal() {
-            bar.set_draw_target(ProgressDrawTarget::hidden());
-        }
-        let style = ProgressStyle::with_template("reading {wide_bar} {pos}/{len} files");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Self(bar)
-    }
-}
-
-impl files::Progress for Bar {
-    fn total(&self, files: usize) {
-        self.0.set_length(files as u64);
-    }
-
-    fn step(&self) {
-        self.0.inc(1);
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use super::finding::{Finding, Severity};
 use super::join::{Index, Joined};
 use super::model::Model;
 use super::plan::{Plan, State};
+use super::progress::Progress;
 use super::source::Sources;
 use super::{checks, kustomize, model, plan};
 
@@ -59,40 +60,41 @@ pub struct Defaults {
 }
 
 /// What the report was made from.
-pub struct Analysis<'a> {
+pub struct Analysis<'a, 'm> {
     /// What was read.
     pub sources: &'a Sources,
     /// The models of all environments.
-    pub models: &'a [Model],
+    pub models: &'m [Model],
     /// Bindings and identities.
-    pub index: &'a Index<'a>,
+    pub index: &'a Index<'m>,
     /// Workloads that carry the label.
-    pub joined: &'a [Joined<'a>],
+    pub joined: &'a [Joined<'m>],
     /// The report.
     pub report: Report,
 }
 
 /// Makes the report of what was read.
-pub fn report(sources: &Sources, defaults: &Defaults) -> Report {
-    analyse(sources, defaults, |analysis| analysis.report)
+pub fn report(sources: &Sources, defaults: &Defaults, progress: &dyn Progress) -> Report {
+    analyse(sources, defaults, progress, |analysis| analysis.report)
 }
 
 /// Makes the report of what was read, and hands it on with what it was made from.
-pub fn analyse<T>(sources: &Sources, defaults: &Defaults, then: impl FnOnce(Analysis<'_>) -> T) -> T {
-    let (environments, unresolved) = kustomize::environments(sources);
-    let (models, notes) = model::models(&environments, sources, &defaults.namespace);
+pub fn analyse<T>(
+    sources: &Sources,
+    defaults: &Defaults,
+    progress: &dyn Progress,
+    then: impl FnOnce(Analysis<'_, '_>) -> T,
+) -> T {
+    let (environments, unresolved) = kustomize::environments(sources, progress);
+    let (models, notes) = model::models(&environments, sources, &defaults.namespace, progress);
     let installed = models.iter().flat_map(|model| &model.installation);
     let forced = defaults.namespaced || installed.into_iter().any(|part| part.namespaced.is_some());
     let index = Index::new(&models, forced);
-    let joined: Vec<Joined<'_>> = models
+    let workloads = models
         .iter()
-        .flat_map(|model| {
-            model
-                .workloads
-                .iter()
-                .filter_map(|workload| index.workload(model, workload))
-                .collect::<Vec<_>>()
-        })
+        .flat_map(|model| model.workloads.iter().map(move |workload| (model, workload)));
+    let joined: Vec<Joined<'_>> = workloads
+        .filter_map(|(model, workload)| index.workload(model, workload))
         .collect();
     let plan = plan::plan(sources, &models, &index, &joined);
     let mut findings = sources.findings.clone();

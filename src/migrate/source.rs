@@ -1,7 +1,10 @@
 //! Files as they were read, and what their documents are. Pure.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
+
+use rayon::prelude::*;
 
 use super::finding::{Code, Finding, Place};
 use super::text;
@@ -53,36 +56,48 @@ pub struct Sources {
 impl Sources {
     /// Takes in a file. One that is known by its path already is left as it is.
     pub fn add(&mut self, file: File) {
-        if self.paths.contains_key(&file.path) {
-            return;
+        if let Some(number) = self.reserve(&file.path) {
+            self.take(Reading::of(number, file));
+        }
+    }
+
+    /// Takes in many files, in their order; they are loaded and understood side by side.
+    pub fn add_all<T: Sync>(
+        &mut self,
+        all: &[T],
+        path: impl Fn(&T) -> String,
+        load: impl Fn(&T) -> File + Sync,
+    ) {
+        let mut new = Vec::new();
+        for one in all {
+            if let Entry::Vacant(entry) = self.paths.entry(path(one)) {
+                let index = self.files.len() + new.len();
+                entry.insert(index);
+                new.push((number(index), one));
+            }
+        }
+        let readings: Vec<Reading> = new
+            .into_par_iter()
+            .map(|(number, one)| Reading::of(number, load(one)))
+            .collect();
+        for reading in readings {
+            self.take(reading);
+        }
+    }
+
+    /// A number for a new path.
+    fn reserve(&mut self, path: &str) -> Option<u32> {
+        if self.paths.contains_key(path) {
+            return None;
         }
         let index = self.files.len();
-        self.paths.insert(file.path.clone(), index);
-        let mut source = Source {
-            path: file.path,
-            asked: file.asked,
-            text: None,
-            documents: Vec::new(),
-        };
-        match file.content {
-            Ok(bytes) => {
-                let number = u32::try_from(index).unwrap_or(u32::MAX);
-                let documents = self.understand(number, &source.path, &bytes);
-                if let Some((text, documents)) = documents {
-                    source.text = Some(text.into());
-                    source.documents = documents;
-                }
-            }
-            Err((code, reason)) => {
-                let place = Place {
-                    file: source.path.clone(),
-                    ..Place::default()
-                };
-                self.findings
-                    .push(Finding::new(code, place, reason, "Look at this file yourself."));
-            }
-        }
-        self.files.push(source);
+        self.paths.insert(path.to_owned(), index);
+        Some(number(index))
+    }
+
+    fn take(&mut self, reading: Reading) {
+        self.files.push(reading.source);
+        self.findings.extend(reading.findings);
     }
 
     /// The file at a path.
@@ -95,6 +110,15 @@ impl Sources {
         self.paths.get(path).copied()
     }
 
+    /// What stands at a mark, as it is written.
+    pub fn text(&self, mark: Mark) -> Option<&str> {
+        let source = self.files.get(usize::try_from(mark.file).ok()?)?;
+        source
+            .text
+            .as_deref()?
+            .get(mark.start as usize..mark.end as usize)
+    }
+
     /// A mark, for people.
     pub fn place(&self, mark: Mark) -> Place {
         let source = usize::try_from(mark.file)
@@ -105,6 +129,46 @@ impl Sources {
             line: mark.line,
             document: mark.document,
         }
+    }
+}
+
+/// What is known by the number of a file.
+fn number(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
+}
+
+/// A file on its way in.
+struct Reading {
+    source: Source,
+    findings: Vec<Finding>,
+}
+
+impl Reading {
+    fn of(number: u32, file: File) -> Self {
+        let mut reading = Self {
+            source: Source {
+                path: file.path,
+                asked: file.asked,
+                text: None,
+                documents: Vec::new(),
+            },
+            findings: Vec::new(),
+        };
+        match file.content {
+            Ok(bytes) => {
+                let path = reading.source.path.clone();
+                if let Some((text, documents)) = reading.understand(number, &path, &bytes) {
+                    reading.source.text = Some(text.into());
+                    reading.source.documents = documents;
+                }
+            }
+            Err((code, reason)) => {
+                let place = place(&reading.source.path, 0, 0);
+                let finding = Finding::new(code, place, reason, "Look at this file yourself.");
+                reading.findings.push(finding);
+            }
+        }
+        reading
     }
 
     fn understand<'b>(&mut self, file: u32, path: &str, bytes: &'b [u8]) -> Option<(&'b str, Vec<Document>)> {
@@ -182,12 +246,7 @@ impl Sources {
 
     /// Says of a file, once, that it is a template.
     fn template(&mut self, place: Place) {
-        let last = self
-            .findings
-            .iter()
-            .rev()
-            .take_while(|finding| finding.place.file == place.file);
-        if last.into_iter().all(|finding| finding.code != Code::Template) {
+        if self.findings.iter().all(|finding| finding.code != Code::Template) {
             let reason =
                 "The file is a template: what is no YAML until it is filled in was searched as text only.";
             let action = "Run wib migrate on the rendered manifests to have them understood.";

@@ -1,6 +1,7 @@
 mod components;
 mod environments;
 mod properties;
+mod scale;
 
 use std::collections::BTreeSet;
 
@@ -25,13 +26,11 @@ fn read(files: &[(&str, &[u8])]) -> Sources {
 
 fn report(sources: &Sources, namespace: &str, namespaced: bool) -> Report {
     let namespace = namespace.to_owned();
-    super::report::report(
-        sources,
-        &Defaults {
-            namespace,
-            namespaced,
-        },
-    )
+    let defaults = Defaults {
+        namespace,
+        namespaced,
+    };
+    super::report::report(sources, &defaults, &super::progress::Silent)
 }
 
 fn of(text: &str) -> Report {

@@ -67,11 +67,7 @@ pub fn check<'a>(
     }
     for identity in &model.identities {
         let at = &identity.at;
-        let bound = model.bindings.iter().any(|binding| {
-            binding.at.namespace == at.namespace
-                && binding.identity.as_ref().is_some_and(|name| name.text == at.name)
-        });
-        if !bound && !unseen && !index.is_named(&at.namespace, &at.name) {
+        if !unseen && !index.is_named(&at.namespace, &at.name) {
             let reason = "No AzureIdentityBinding of the input names it.";
             let action = "Read the files that hold the binding as well. If nothing uses it, remove it.";
             notes.add(model, Code::OrphanIdentity, at.mark, at, reason, action);

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Notes;
 use crate::migrate::finding::Code;
-use crate::migrate::join::describe;
+use crate::migrate::join::{Index, describe};
 use crate::migrate::model::Casing;
 use crate::migrate::model::{ArmId, Identity, Model, Reference, Text};
 use crate::migrate::yaml::is_placeholder;
 
-pub fn check(model: &Model, models: &[Model], notes: &mut Notes<'_>) {
+pub fn check<'a>(model: &'a Model, index: &Index<'a>, notes: &mut Notes<'_>) {
     for identity in &model.identities {
         let at = &identity.at;
         casing(model, at, &identity.casing, notes);
@@ -40,7 +40,7 @@ pub fn check(model: &Model, models: &[Model], notes: &mut Notes<'_>) {
                 "Nothing; the plan heeds it. Look whether that is meant.",
             );
         }
-        ids(model, identity, models, notes);
+        ids(model, identity, index, notes);
     }
     conflicts(model, notes);
 }
@@ -67,17 +67,14 @@ pub fn casing(model: &Model, at: &Reference, casing: &Casing, notes: &mut Notes<
     }
 }
 
-fn ids(model: &Model, identity: &Identity, models: &[Model], notes: &mut Notes<'_>) {
+fn ids<'a>(model: &'a Model, identity: &'a Identity, index: &Index<'a>, notes: &mut Notes<'_>) {
     let at = &identity.at;
     let mark = identity.resource_id.as_ref().map_or(at.mark, |text| text.mark);
     let written = identity.arm_id();
     // A stub that another definition completes is in order.
     let complete = || {
-        models
-            .iter()
-            .filter(|other| other.environment.is_none() || other.environment == model.environment)
-            .flat_map(|other| &other.identities)
-            .filter(|other| other.at.name == at.name && other.at.namespace == at.namespace)
+        index
+            .definitions(model, &at.namespace, &at.name)
             .find(|other| matches!(other.arm_id(), ArmId::Known(_)))
     };
     let completed = if matches!(written, ArmId::Known(_)) {

@@ -5,11 +5,11 @@ mod component;
 mod identity;
 mod workload;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::finding::{Code, Finding};
-use super::join::{Index, Joined, Miss, Use};
-use super::model::{Elsewhere, Model, Reference, Text};
+use super::join::{Index, Joined, MAX_IDENTITIES, Miss, Use};
+use super::model::{Elsewhere, Model, Reference, Text, Workload};
 use super::source::Sources;
 use super::yaml::Mark;
 
@@ -62,8 +62,15 @@ pub fn check<'a>(
         .findings
         .iter()
         .any(|finding| finding.code == Code::TextOnly);
+    let mut by_namespace: BTreeMap<&str, Vec<&Workload>> = BTreeMap::new();
+    for workload in models.iter().flat_map(|model| &model.workloads) {
+        by_namespace
+            .entry(&workload.at.namespace)
+            .or_default()
+            .push(workload);
+    }
     for model in models {
-        identity::check(model, models, &mut notes);
+        identity::check(model, index, &mut notes);
         binding::check(model, index, &labels, unseen, &mut notes);
         for found in &model.elsewhere {
             elsewhere(model, index, found, &mut notes);
@@ -71,7 +78,7 @@ pub fn check<'a>(
         for workload in &model.workloads {
             workload::ineffective(model, workload, &mut notes);
         }
-        workload::exceptions(model, models, &mut notes);
+        workload::exceptions(model, &by_namespace, &mut notes);
         for part in &model.installation {
             let action = "Remove it last, when no pod uses pod identity any more.";
             notes.add(
@@ -178,10 +185,19 @@ fn one_miss(model: &Model, at: &Reference, label: Option<&Text>, miss: &Miss<'_>
         Miss::Ambiguous(environments) => {
             let reason = format!(
                 "The label {value} leads to different identities in {}.",
-                environments.join(", ")
+                some(environments)
             );
             let action = "Run wib migrate with the paths of one environment.";
             notes.add(model, Code::AmbiguousEnvironment, mark, at, reason, action);
+        }
+        Miss::TooMany(bindings) => {
+            let reason = format!(
+                "{bindings} bindings of several namespaces select the label {value}, and lead to more than \
+                 {MAX_IDENTITIES} identities: its pods have all of them, unless pod identity runs in namespaced mode."
+            );
+            let action = "Say --namespaced if it does. Else give the workload a label of its own, with bindings for \
+                          the identities that it needs.";
+            notes.add(model, Code::TooManyIdentities, mark, at, reason, action);
         }
         Miss::Different(binding, all) => {
             let places: Vec<String> = all
@@ -191,7 +207,7 @@ fn one_miss(model: &Model, at: &Reference, label: Option<&Text>, miss: &Miss<'_>
             let reason = format!(
                 "The AzureIdentity of {} is defined differently in {}.",
                 binding.at,
-                places.join(", ")
+                some(&places)
             );
             let action = "Run wib migrate with the paths of one environment, or keep one definition.";
             notes.add(model, Code::DefinedDifferently, mark, at, reason, action);
@@ -215,9 +231,9 @@ fn elsewhere<'a>(model: &'a Model, index: &Index<'a>, found: &'a Elsewhere, note
         // The setting has a finding of its own.
         Form::Setting => return,
         Form::Label => {
-            let (uses, misses) = index.elsewhere(model, found);
-            if uses.is_empty()
-                && let Some(miss) = misses.first()
+            let reached = index.elsewhere(model, found);
+            if reached.uses.is_empty()
+                && let Some(miss) = reached.misses.first()
             {
                 return one_miss(model, &found.holder, found.value.as_ref(), miss, notes);
             }
@@ -238,7 +254,7 @@ fn elsewhere<'a>(model: &'a Model, index: &Index<'a>, found: &'a Elsewhere, note
                     "Name the ServiceAccount in the values (name, with create: true) and run wib migrate again.".to_owned(),
                 ),
             };
-            if let [only] = uses.as_slice()
+            if let [only] = reached.uses.as_slice()
                 && let Some(client) = &only.identity.client_id
             {
                 action = format!(
@@ -246,7 +262,7 @@ fn elsewhere<'a>(model: &'a Model, index: &Index<'a>, found: &'a Elsewhere, note
                     client.text.trim()
                 );
             }
-            reason += &identities(&uses);
+            reason += &identities(&reached.uses);
             (Code::LabelElsewhere, reason, action)
         }
     };

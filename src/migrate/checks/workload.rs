@@ -60,12 +60,13 @@ pub fn ineffective(model: &Model, workload: &Workload, notes: &mut Notes<'_>) {
 }
 
 /// What exceptions let through.
-pub fn exceptions(model: &Model, models: &[Model], notes: &mut Notes<'_>) {
+pub fn exceptions(model: &Model, by_namespace: &BTreeMap<&str, Vec<&Workload>>, notes: &mut Notes<'_>) {
     for exception in &model.exceptions {
-        let covered: Vec<String> = models
-            .iter()
-            .flat_map(|other| &other.workloads)
-            .filter(|w| w.at.namespace == exception.at.namespace && exception.covers(&w.labels))
+        let covered: Vec<String> = by_namespace
+            .get(exception.at.namespace.as_str())
+            .into_iter()
+            .flatten()
+            .filter(|w| exception.covers(&w.labels))
             .map(|w| w.at.to_string())
             .collect();
         let whom = if covered.is_empty() {
@@ -234,7 +235,7 @@ pub fn classes(models: &[Model], joined: &[Joined<'_>], notes: &mut Notes<'_>) {
             let mut identities: BTreeMap<String, String> = BTreeMap::new();
             let mut several = false;
             for consumer in consumers {
-                several |= consumer.uses.len() > 1;
+                several |= consumer.uses.len() > 1 || consumer.has_too_many();
                 for used in &consumer.uses {
                     let client = used.identity.client_id.as_ref().map(|client| client.text.clone());
                     identities.insert(describe(used.identity), client.unwrap_or_default());
@@ -245,7 +246,7 @@ pub fn classes(models: &[Model], joined: &[Joined<'_>], notes: &mut Notes<'_>) {
             };
             let mut clients = identities.into_values();
             match (clients.next(), clients.next()) {
-                (None, _) => add(
+                (None, _) if !several => add(
                     Code::SecretProviderClass,
                     "It uses pod identity, and no workload of the input that mounts it has an identity.",
                     "Remove usePodIdentity and set clientID to the identity of the pods that mount it."
@@ -256,13 +257,13 @@ pub fn classes(models: &[Model], joined: &[Joined<'_>], notes: &mut Notes<'_>) {
                     "It uses pod identity.",
                     format!("Together with its pods: remove usePodIdentity and set clientID: \"{client}\"."),
                 ),
-                (Some(_), Some(_)) if several => add(
+                (None, _) | (Some(_), Some(_)) if several => add(
                     Code::SecretProviderClassShared,
                     "It uses pod identity, and the pods that mount it have several identities.",
                     "Find out which one may read the vault; remove usePodIdentity and set its clientID."
                         .to_owned(),
                 ),
-                (Some(_), Some(_)) => add(
+                _ => add(
                     Code::SecretProviderClassShared,
                     "It uses pod identity, and the workloads that mount it have different identities.",
                     "Make one class for each identity: a class has one clientID.".to_owned(),

@@ -1,8 +1,9 @@
 //! Builds one folder, and what it is built on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::flux::Flux;
 use super::patch::Patch;
 use super::{Kustomization, is_remote, transform};
 use crate::migrate::object::Object;
@@ -111,6 +112,28 @@ impl<'a> Builder<'a> {
         built
     }
 
+    /// What a Kustomization of Flux makes of a folder.
+    pub fn applied(&mut self, folder: &str, flux: &Flux, mark: Mark) -> Built {
+        let built = self.folder(folder)?;
+        let several = "several Kustomizations of Flux apply it, each in its own way";
+        let Some(applied) = flux.to(folder).map_err(|()| Unresolved::new(mark, several))? else {
+            return Ok(built);
+        };
+        let mut all = built.as_ref().clone();
+        for item in applied.patches() {
+            let text = item.get("patch");
+            let text = text.ok_or_else(|| Unresolved::new(item.mark, "a patch of Flux has no text"))?;
+            let nodes = super::patch::inline(self.sources, text, text.as_text().unwrap_or_default())?;
+            for patch in Patch::all(nodes, item.get("target"), item.mark)? {
+                patch.apply(&mut all)?;
+            }
+        }
+        if let Some(namespace) = applied.namespace() {
+            transform::namespace(&mut all, namespace);
+        }
+        Ok(Arc::new(all))
+    }
+
     /// Adds what a kustomization names to what is there, and carries out its changes on all of it. A component
     /// begins with what its user has.
     fn add(
@@ -150,6 +173,7 @@ impl<'a> Builder<'a> {
         kustomization: Kustomization<'a>,
         all: &mut Vec<Resource>,
     ) -> Result<(), Unresolved> {
+        let mut known: BTreeSet<Id> = all.iter().map(|resource| id(&resource.object)).collect();
         for key in ["resources", "bases", "components"] {
             let items = kustomization.node.get(key).map_or(&[][..], |list| list.items());
             for item in items {
@@ -164,6 +188,7 @@ impl<'a> Builder<'a> {
                     None => match Kustomization::in_folder(self.sources, &path) {
                         Some(component) if key == "components" => {
                             *all = self.add(component, std::mem::take(all))?;
+                            known = all.iter().map(|resource| id(&resource.object)).collect();
                             continue;
                         }
                         Some(_) => self.folder(&path)?.as_ref().clone(),
@@ -174,7 +199,7 @@ impl<'a> Builder<'a> {
                     },
                 };
                 for resource in found {
-                    if all.iter().any(|known| same(&known.object, &resource.object)) {
+                    if !known.insert(id(&resource.object)) {
                         let reason =
                             format!("{} {} is there twice", resource.object.kind, resource.object.name);
                         return Err(Unresolved::new(item.mark, reason));
@@ -225,7 +250,7 @@ impl<'a> Builder<'a> {
         for item in items("patchesStrategicMerge") {
             let text = item.as_text().unwrap_or_default();
             let nodes = if text.contains('\n') {
-                super::patch::inline(item, text)?
+                super::patch::inline(self.sources, item, text)?
             } else {
                 self.contents(&kustomization.path_of(text), item.mark)?
             };
@@ -256,15 +281,25 @@ impl<'a> Builder<'a> {
                 let path = path.as_text().unwrap_or_default();
                 self.contents(&kustomization.path_of(path), item.mark)?
             }
-            (None, Some(patch)) => super::patch::inline(patch, patch.as_text().unwrap_or_default())?,
+            (None, Some(patch)) => {
+                super::patch::inline(self.sources, patch, patch.as_text().unwrap_or_default())?
+            }
             (None, None) => return Err(Unresolved::new(item.mark, "a patch has neither path nor patch")),
         };
         Patch::all(nodes, item.get("target"), item.mark)
     }
 }
 
-fn same(a: &Object, b: &Object) -> bool {
-    a.group() == b.group() && a.kind == b.kind && a.name == b.name && a.namespace == b.namespace
+/// Group, kind, namespace and name: what no two objects may share.
+type Id = (String, String, Option<String>, String);
+
+fn id(object: &Object) -> Id {
+    (
+        object.group().to_owned(),
+        object.kind.clone(),
+        object.namespace.clone(),
+        object.name.clone(),
+    )
 }
 
 fn check_fields(node: &Node) -> Result<(), Unresolved> {

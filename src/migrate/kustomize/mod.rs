@@ -3,6 +3,7 @@
 //! built: nothing is guessed. Pure.
 
 mod build;
+mod flux;
 mod json_patch;
 mod merge;
 mod patch;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use super::files::normal;
 use super::finding::{Code, Finding};
 use super::object::Object;
+use super::progress::Progress;
 use super::source::{Source, Sources};
 use super::yaml::{Mark, Node};
 
@@ -86,7 +88,9 @@ impl<'a> Kustomization<'a> {
 
     /// Paths of all files that it leads to, its own among them.
     pub fn reach(self, sources: &'a Sources) -> BTreeSet<&'a str> {
-        reach(sources, self)
+        let mut reached = BTreeSet::new();
+        claim(sources, self, &mut reached);
+        reached
     }
 
     /// The path that a reference leads to.
@@ -121,7 +125,7 @@ pub fn wanted(sources: &Sources) -> BTreeSet<String> {
 }
 
 /// The environments of what was read: one for each kustomization that no other one uses, and the rest of the files.
-pub fn environments(sources: &Sources) -> (Vec<Environment>, Vec<Finding>) {
+pub fn environments(sources: &Sources, progress: &dyn Progress) -> (Vec<Environment>, Vec<Finding>) {
     let all: Vec<Kustomization<'_>> = sources.files.iter().filter_map(Kustomization::of).collect();
     let used: BTreeSet<String> = all
         .iter()
@@ -129,16 +133,19 @@ pub fn environments(sources: &Sources) -> (Vec<Environment>, Vec<Finding>) {
         .collect();
     let mut findings = Vec::new();
     let mut environments = Vec::new();
-    let mut claimed: BTreeSet<&str> = all.iter().map(|k| k.source.path.as_str()).collect();
+    let mut claimed: BTreeSet<&str> = BTreeSet::new();
     let mut builder = build::Builder::new(sources);
+    let flux = flux::Flux::of(sources);
+    progress.begin("building", all.len());
     for root in &all {
+        progress.step();
         let component = root.node.text_at(&["kind"]) == Some("Component");
         if used.contains(root.folder) || !root.source.asked || component {
             continue;
         }
-        let reached = reach(sources, *root);
+        claim(sources, *root, &mut claimed);
         let name = Some(if root.folder.is_empty() { "." } else { root.folder }.to_owned());
-        match builder.folder(root.folder) {
+        match builder.applied(root.folder, &flux, root.node.mark) {
             Ok(resources) => environments.push(Environment {
                 name,
                 unresolved: None,
@@ -154,6 +161,8 @@ pub fn environments(sources: &Sources) -> (Vec<Environment>, Vec<Finding>) {
                     action,
                 );
                 findings.push(finding.about(format!("Kustomization {}", root.source.path)));
+                let mut reached = BTreeSet::new();
+                claim(sources, *root, &mut reached);
                 let files = reached.iter().filter_map(|path| sources.by_path(path));
                 environments.push(Environment {
                     name,
@@ -162,14 +171,21 @@ pub fn environments(sources: &Sources) -> (Vec<Environment>, Vec<Finding>) {
                 });
             }
         }
-        claimed.extend(reached);
     }
+    claimed.extend(all.iter().map(|k| k.source.path.as_str()));
     // What only a base or component that nobody uses names stays with the rest.
     let rest = sources
         .files
         .iter()
         .filter(|source| source.asked && !claimed.contains(source.path.as_str()));
-    let objects: Vec<Object> = rest.flat_map(objects).collect();
+    let objects: Vec<Object> = rest
+        .flat_map(|source| {
+            let namespace = flux.namespace_of_file(&source.path);
+            objects(source)
+                .into_iter()
+                .map(move |object| transform::placed(object, namespace.as_ref()))
+        })
+        .collect();
     environments.insert(
         0,
         Environment {
@@ -189,9 +205,8 @@ fn objects(source: &Source) -> Vec<Object> {
     contents.flat_map(Object::all_of).collect()
 }
 
-/// All files that a kustomization leads to.
-fn reach<'a>(sources: &'a Sources, root: Kustomization<'a>) -> BTreeSet<&'a str> {
-    let mut reached = BTreeSet::new();
+/// Adds all files that a kustomization leads to; what is there already has been followed.
+fn claim<'a>(sources: &'a Sources, root: Kustomization<'a>, reached: &mut BTreeSet<&'a str>) {
     let mut open = vec![root];
     while let Some(kustomization) = open.pop() {
         if !reached.insert(kustomization.source.path.as_str()) {
@@ -207,7 +222,6 @@ fn reach<'a>(sources: &'a Sources, root: Kustomization<'a>) -> BTreeSet<&'a str>
             }
         }
     }
-    reached
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use regex::Regex;
 use super::build::{Resource, Unresolved};
 use super::{json_patch, merge};
 use crate::migrate::object::Object;
+use crate::migrate::source::Sources;
 use crate::migrate::yaml::{self, Mark, Node, Value};
 
 /// A patch.
@@ -25,21 +26,52 @@ enum Change {
     MergeInto(Arc<Node>),
 }
 
-/// What a patch is for: each part is an anchored expression.
+/// What a patch is for.
 #[derive(Default)]
 struct Target {
-    group: Option<Regex>,
-    version: Option<Regex>,
-    kind: Option<Regex>,
-    name: Option<Regex>,
-    namespace: Option<Regex>,
+    group: Option<Expression>,
+    version: Option<Expression>,
+    kind: Option<Expression>,
+    name: Option<Expression>,
+    namespace: Option<Expression>,
     labels: Vec<(String, String)>,
     annotations: Vec<(String, String)>,
 }
 
-/// The documents of a patch that is written in the kustomization itself. All of it stands at the place of the text.
-pub fn inline(at: &Node, text: &str) -> Result<Vec<Arc<Node>>, Unresolved> {
+/// An anchored expression. Most are plain names, which need no engine: every patch looks at every object.
+enum Expression {
+    Plain(String),
+    Regex(Regex),
+}
+
+impl Expression {
+    fn of(text: &str) -> Result<Self, regex::Error> {
+        let plain = text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_/".contains(c));
+        if plain {
+            Ok(Self::Plain(text.to_owned()))
+        } else {
+            Regex::new(&format!("^(?:{text})$")).map(Self::Regex)
+        }
+    }
+
+    fn meets(&self, text: &str) -> bool {
+        match self {
+            Self::Plain(wanted) => wanted == text,
+            Self::Regex(expression) => expression.is_match(text),
+        }
+    }
+}
+
+/// The documents of a patch that is written in the kustomization itself. All of it stands at the place of the text,
+/// and where that is written line by line, in its line.
+pub fn inline(sources: &Sources, at: &Node, text: &str) -> Result<Vec<Arc<Node>>, Unresolved> {
     let mut nodes = Vec::new();
+    let raw = sources.text(at.mark).unwrap_or_default();
+    let same = |(raw, line): (&str, &str)| raw.trim() == line.trim();
+    let by_line = raw.trim_end().lines().count() == text.trim_end().lines().count()
+        && raw.lines().zip(text.lines()).all(same);
     for document in yaml::parse(at.mark.file, text) {
         let broken =
             |e: yaml::Broken| Unresolved::new(at.mark, format!("a patch cannot be parsed: {}", e.message));
@@ -47,18 +79,28 @@ pub fn inline(at: &Node, text: &str) -> Result<Vec<Arc<Node>>, Unresolved> {
             document
                 .content
                 .map_err(broken)?
-                .map(|node| placed(&node, at.mark)),
+                .map(|node| placed(&node, at.mark, by_line)),
         );
     }
     Ok(nodes)
 }
 
-fn placed(node: &Node, mark: Mark) -> Arc<Node> {
+fn placed(node: &Node, text: Mark, by_line: bool) -> Arc<Node> {
+    let below = if by_line {
+        node.mark.line.saturating_sub(1)
+    } else {
+        0
+    };
+    let mark = Mark {
+        line: text.line.saturating_add(below),
+        ..text
+    };
+    let placed = |node: &Node| placed(node, text, by_line);
     let value = match &node.value {
         Value::Scalar { .. } => node.value.clone(),
-        Value::List(items) => Value::List(items.iter().map(|item| placed(item, mark)).collect()),
+        Value::List(items) => Value::List(items.iter().map(|item| placed(item)).collect()),
         Value::Map(entries) => {
-            let entries = entries.iter().map(|(k, v)| (placed(k, mark), placed(v, mark)));
+            let entries = entries.iter().map(|(k, v)| (placed(k), placed(v)));
             Value::Map(entries.collect())
         }
     };
@@ -159,8 +201,7 @@ impl Target {
     fn of(node: &Arc<Node>) -> Result<Self, Unresolved> {
         let expression = |key: &str| {
             let text = node.text_at(&[key]).filter(|text| !text.is_empty());
-            let compiled = text.map(|text| Regex::new(&format!("^(?:{text})$")));
-            compiled.transpose().map_err(|_| {
+            text.map(Expression::of).transpose().map_err(|_| {
                 Unresolved::new(node.mark, format!("{key} of a patch's target is no expression"))
             })
         };
@@ -192,22 +233,25 @@ impl Target {
     fn wants(&self, resource: &Resource) -> bool {
         let object = &resource.object;
         let meets =
-            |expression: &Option<Regex>, text: &str| expression.as_ref().is_none_or(|e| e.is_match(text));
+            |expression: &Option<Expression>, text: &str| expression.as_ref().is_none_or(|e| e.meets(text));
         let has = |field: &str, pairs: &[(String, String)]| {
             pairs
                 .iter()
                 .all(|(key, value)| object.node.text_at(&["metadata", field, key]) == Some(value))
         };
-        let now = (object.name.clone(), object.namespace.clone());
-        let named = std::iter::once(&now)
-            .chain(&resource.before)
-            .any(|(name, namespace)| {
-                meets(&self.name, name) && meets(&self.namespace, namespace.as_deref().unwrap_or_default())
-            });
-        named
+        let is_named = |name: &str, namespace: Option<&str>| {
+            meets(&self.name, name) && meets(&self.namespace, namespace.unwrap_or_default())
+        };
+        let before = || {
+            resource
+                .before
+                .iter()
+                .any(|(name, namespace)| is_named(name, namespace.as_deref()))
+        };
+        meets(&self.kind, &object.kind)
+            && (is_named(&object.name, object.namespace.as_deref()) || before())
             && meets(&self.group, object.group())
             && meets(&self.version, object.version())
-            && meets(&self.kind, &object.kind)
             && has("labels", &self.labels)
             && has("annotations", &self.annotations)
     }

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::migrate::progress::Silent;
 use crate::migrate::source::File;
 
 fn sources(files: &[(&str, &str)]) -> Sources {
@@ -21,7 +22,7 @@ const IDENTITY: &str = "apiVersion: aadpodidentity.k8s.io/v1\nkind: AzureIdentit
 /// What each environment has at a path of its first object, with the file and line it comes from.
 fn seen(files: &[(&str, &str)], path: &[&str]) -> BTreeMap<String, (String, String)> {
     let sources = sources(files);
-    let (environments, _) = environments(&sources);
+    let (environments, _) = environments(&sources, &Silent);
     environments
         .iter()
         .filter_map(|environment| {
@@ -40,7 +41,7 @@ fn pair(a: &str, b: &str) -> (String, String) {
 }
 
 fn reason(files: &[(&str, &str)]) -> String {
-    let (environments, findings) = environments(&sources(files));
+    let (environments, findings) = environments(&sources(files), &Silent);
     assert!(
         environments.iter().any(|e| e.unresolved.is_some()),
         "{environments:?}"
@@ -138,7 +139,7 @@ fn a_circle_ends() {
         ("a/kustomization.yaml", "resources: [../b]\n"),
         ("b/kustomization.yaml", "resources: [../a]\n"),
     ];
-    assert_eq!(environments(&sources(&circle)).0.len(), 1);
+    assert_eq!(environments(&sources(&circle), &Silent).0.len(), 1);
     let entered = [
         circle[0],
         circle[1],
@@ -161,7 +162,7 @@ fn containers_are_merged_by_name_and_parts_deleted() {
         ("o/d.yaml", base),
         ("o/p.yaml", patch),
     ];
-    let (environments, findings) = environments(&sources(&files));
+    let (environments, findings) = environments(&sources(&files), &Silent);
     assert_eq!(findings, []);
     let template = environments[1].objects[0].node.at(&["spec", "template"]).unwrap();
     assert_eq!(template.at(&["metadata", "labels"]).unwrap().entries().len(), 1);
@@ -169,4 +170,62 @@ fn containers_are_merged_by_name_and_parts_deleted() {
     assert_eq!(container.text_at(&["image"]), Some("y"));
     let env = container.get("env").unwrap().items();
     assert_eq!((env.len(), env[0].text_at(&["value"])), (1, Some("new")));
+}
+
+/// A Kustomization of Flux that applies a folder.
+fn flux(path: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {{name: x, namespace: flux-system}}\n\
+         spec:\n  path: {path}\n{spec}"
+    )
+}
+
+#[test]
+fn flux_puts_a_folder_into_its_namespace_and_patches_it() {
+    let id = "/subscriptions/00000000-0000-4000-8000-000000000009/resourceGroups/g/providers/\
+              Microsoft.ManagedIdentity/userAssignedIdentities/web";
+    let patches = format!(
+        "  targetNamespace: shop\n  patches:\n  - target: {{kind: AzureIdentity}}\n    patch: |\n      - op: replace\n        \
+         path: /spec/resourceID\n        value: {id}\n"
+    );
+    let applied = flux("./apps/web", &patches);
+    for (file, environment) in [
+        ("repo/apps/web/kustomization.yaml", "repo/apps/web"),
+        ("unrelated/README.yaml", ""),
+    ] {
+        let files = [
+            (file, "resources: [id.yaml]\n"),
+            ("repo/apps/web/id.yaml", IDENTITY),
+            ("repo/clusters/prod/web.yaml", applied.as_str()),
+        ];
+        let namespace = seen(&files, &["metadata", "namespace"]);
+        let place = ("shop".to_owned(), "repo/clusters/prod/web.yaml:6".to_owned());
+        assert_eq!(namespace.get(environment), Some(&place), "{file}");
+        if !environment.is_empty() {
+            let ids = seen(&files, &["spec", "resourceID"]);
+            let place = (id.to_owned(), "repo/clusters/prod/web.yaml:12".to_owned());
+            assert_eq!(ids.get(environment), Some(&place));
+        }
+    }
+}
+
+#[test]
+fn a_folder_that_flux_applies_in_several_ways_is_not_guessed() {
+    let (one, two) = (
+        flux("apps/web", "  targetNamespace: a\n"),
+        flux("./apps/web", "  targetNamespace: b\n"),
+    );
+    let unresolved = |two: &str| {
+        let files = [
+            ("apps/web/kustomization.yaml", "resources: [id.yaml]\n"),
+            ("apps/web/id.yaml", IDENTITY),
+            ("one.yaml", one.as_str()),
+            ("two.yaml", two),
+        ];
+        let (environments, findings) = environments(&sources(&files), &Silent);
+        (environments[1].unresolved.is_some(), findings.len())
+    };
+    assert_eq!(unresolved(&two), (true, 1));
+    assert_eq!(unresolved(&one), (false, 0));
+    assert_eq!(unresolved(&flux("other/apps", "")), (false, 0));
 }

@@ -1,5 +1,6 @@
 //! Namespaces, prefixes, suffixes and labels.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::build::Resource;
@@ -16,14 +17,8 @@ pub fn apply(kustomization: &Node, all: &mut [Resource]) {
             .get(key)
             .filter(|node| node.as_text().is_some_and(|t| !t.is_empty()))
     };
-    if let Some(namespace) = text("namespace") {
-        for resource in all
-            .iter_mut()
-            .filter(|r| !CLUSTER_SCOPED.contains(&r.object.kind.as_str()))
-        {
-            remember(resource);
-            set(resource, &["metadata", "namespace"], namespace);
-        }
+    if let Some(value) = text("namespace") {
+        namespace(all, value);
     }
     let affix = |key: &str| text(key).and_then(|node| node.as_text()).unwrap_or_default();
     let (prefix, suffix) = (affix("namePrefix"), affix("nameSuffix"));
@@ -44,6 +39,25 @@ pub fn apply(kustomization: &Node, all: &mut [Resource]) {
                 selectors,
             );
         }
+    }
+}
+
+/// Puts all that can be in a namespace into one.
+pub fn namespace(all: &mut [Resource], namespace: &Arc<Node>) {
+    for resource in all
+        .iter_mut()
+        .filter(|r| !CLUSTER_SCOPED.contains(&r.object.kind.as_str()))
+    {
+        remember(resource);
+        set(resource, &["metadata", "namespace"], namespace);
+    }
+}
+
+/// An object in a namespace, if there is one and it can be in one.
+pub fn placed(object: Object, namespace: Option<&Arc<Node>>) -> Object {
+    match namespace.filter(|_| !CLUSTER_SCOPED.contains(&object.kind.as_str())) {
+        Some(namespace) => object.with(object.node.set_at(&["metadata", "namespace"], namespace.clone())),
+        None => object,
     }
 }
 
@@ -76,13 +90,18 @@ fn rename(all: &mut [Resource], prefix: &str, suffix: &str) {
     }
     // Of all references to names, the one to the ServiceAccount matters here. Bindings name their identity in a field
     // that kustomize does not know: it stays as it is, as with kustomize.
-    let renamed: Vec<(String, Option<String>, String)> = all
+    let renamed: BTreeMap<(String, Option<String>), String> = all
         .iter()
         .filter(|r| r.object.is("", "ServiceAccount"))
         .filter_map(|r| {
             let (before, _) = r.before.last()?;
-            Some((before.clone(), r.object.namespace.clone(), r.object.name.clone()))
+            Some((
+                (before.clone(), r.object.namespace.clone()),
+                r.object.name.clone(),
+            ))
         })
+        // Of several, the first.
+        .rev()
         .collect();
     for resource in all.iter_mut() {
         let Some(path) = service_account_path(&resource.object) else {
@@ -91,10 +110,8 @@ fn rename(all: &mut [Resource], prefix: &str, suffix: &str) {
         let Some(named) = resource.object.node.at(&path).cloned() else {
             continue;
         };
-        let new = renamed
-            .iter()
-            .find(|(before, namespace, _)| named.is_text(before) && *namespace == resource.object.namespace);
-        if let Some((_, _, new)) = new {
+        let before = named.as_text().unwrap_or_default().to_owned();
+        if let Some(new) = renamed.get(&(before, resource.object.namespace.clone())) {
             set(resource, &path, &Node::text(named.mark, new));
         }
     }

@@ -1,8 +1,10 @@
 //! The label in trees that make pods in a way that is not known here: values of charts, custom resources, patches.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{LABEL, Reference, Setting, Text};
+use crate::migrate::source::Sources;
 use crate::migrate::yaml::{Mark, Node, Value};
 
 /// A label that cannot be followed to its pods.
@@ -61,8 +63,9 @@ impl Elsewhere {
 }
 
 /// All labels of a tree.
-pub fn labels(tree: &Arc<Node>, holder: &Reference, namespace: &str) -> Vec<Elsewhere> {
+pub fn labels(sources: &Sources, tree: &Arc<Node>, holder: &Reference, namespace: &str) -> Vec<Elsewhere> {
     let mut found = Vec::new();
+    let mut read = BTreeSet::new();
     tree.walk(&mut Vec::new(), &mut |path, node| {
         let keys: Vec<&str> = path.iter().filter_map(|key| key.as_text()).collect();
         let mut add = |mark, value: Option<Text>, keys: &[&str]| {
@@ -90,24 +93,26 @@ pub fn labels(tree: &Arc<Node>, holder: &Reference, namespace: &str) -> Vec<Else
                     add(key.mark, Text::of(value), &keys);
                 }
                 // A label without its indentation: podLabels is empty, and the label its sibling.
+                // A parameter of Helm gives the whole path.
                 let name = ["key", "name"]
                     .iter()
                     .find_map(|key| node.get(key))
-                    .filter(|n| n.is_text(LABEL));
+                    .filter(|name| {
+                        let text = name.as_text().unwrap_or_default();
+                        text.rsplit('.').next() == Some(LABEL)
+                    });
                 if let (Some(name), Some(value)) = (name, node.get("value")) {
+                    read.insert(name.mark);
                     add(name.mark, Text::of(value), &keys);
                 }
             }
             // "a=b,aadpodidbinding=value", a manifest in a text, or the path of a patch
-            Value::Scalar { text, .. } if text.contains(LABEL) && text != LABEL => {
-                add(
-                    node.mark,
-                    value_in(text).map(|text| Text {
-                        text,
-                        mark: node.mark,
-                    }),
-                    &keys,
-                );
+            Value::Scalar { text, .. } if text != LABEL && !read.contains(&node.mark) => {
+                for (number, (at, _)) in text.match_indices(LABEL).enumerate() {
+                    let mark = in_line(sources, node.mark, number);
+                    let value = text.get(at..).and_then(value_in).map(|text| Text { text, mark });
+                    add(mark, value, &keys);
+                }
             }
             _ => {}
         }
@@ -115,31 +120,49 @@ pub fn labels(tree: &Arc<Node>, holder: &Reference, namespace: &str) -> Vec<Else
     found
 }
 
-/// The value after the label in a text.
+/// The place of a text, in the line of one of the labels that it holds.
+fn in_line(sources: &Sources, mark: Mark, number: usize) -> Mark {
+    let text = sources.text(mark).unwrap_or_default();
+    let (before, _) = text.match_indices(LABEL).nth(number).unwrap_or_default();
+    let breaks = text.get(..before).unwrap_or_default().matches('\n').count();
+    let below = u32::try_from(breaks).unwrap_or_default();
+    Mark {
+        line: mark.line.saturating_add(below),
+        ..mark
+    }
+}
+
+/// The value after the label that a text begins with.
 fn value_in(text: &str) -> Option<String> {
-    let (_, rest) = text.split_once(LABEL)?;
+    let rest = text.strip_prefix(LABEL)?;
     let rest = rest.trim_start_matches(['"', '\'']).trim_start();
     let rest = rest
         .strip_prefix([':', '='])?
         .trim_start_matches([' ', '"', '\'']);
-    let value = rest.split([' ', ',', '"', '\'', '\n', '\r']).next()?;
+    let value = rest.split([' ', ',', '"', '\'', '\n', '\r', '}', ']']).next()?;
     (!value.is_empty()).then(|| value.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::migrate::yaml::parse;
+    use crate::migrate::source::File;
 
     fn found(text: &str) -> Vec<(u32, Option<String>, Form)> {
-        let node = parse(0, text).remove(0).content.unwrap().unwrap();
+        let mut sources = Sources::default();
+        sources.add(File {
+            path: "values.yaml".to_owned(),
+            asked: true,
+            content: Ok(text.as_bytes().to_vec()),
+        });
+        let node = sources.files[0].documents[0].content.clone().unwrap();
         let holder = Reference {
             namespace: "shop".to_owned(),
             kind: "values".to_owned(),
             name: "values.yaml".to_owned(),
             mark: Mark::default(),
         };
-        let labels = labels(&node, &holder, "shop");
+        let labels = labels(&sources, &node, &holder, "shop");
         labels
             .into_iter()
             .map(|l| (l.mark.line, l.value.map(|v| v.text), l.form))
@@ -181,5 +204,21 @@ mod tests {
             assert_eq!(found(text), [(1, value, form)], "{text}");
         }
         assert_eq!(found("podLabels: {app: web}"), []);
+    }
+
+    #[test]
+    fn labels_in_texts_stand_in_their_own_lines() {
+        let web = |line| (line, Some("web".to_owned()), Form::Label);
+        for text in [
+            "spec:\n  values: |\n    # first\n    a: 1\n    podLabels:\n      aadpodidbinding: web\n",
+            "spec:\r\n  values: |\r\n    # first\r\n    a: 1\r\n    podLabels:\r\n      aadpodidbinding: web\r\n",
+            "spec:\n  patches:\n  - target: {kind: Deployment}\n    patch: |-\n      a: 1\n      aadpodidbinding: web\n",
+            "spec:\n\n\n\n  values: >-\n    a=b,aadpodidbinding=web\n",
+            "spec:\n\n\n\n  parameters:\n  - {name: a.podLabels.aadpodidbinding, value: web}\n",
+        ] {
+            assert_eq!(found(text), [web(6)], "{text}");
+        }
+        let two = "spec:\n  values: |\n    a: {aadpodidbinding: web}\n    b: {aadpodidbinding: web}\n";
+        assert_eq!(found(two), [web(3), web(4)]);
     }
 }

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use super::finding::{Code, Finding};
 use super::kustomize::{Environment, FILE_NAMES};
 use super::object::{CLUSTER_SCOPED, Object};
+use super::progress::Progress;
 use super::source::Sources;
 use super::yaml::{Mark, Node};
 use crate::api::GROUP;
@@ -141,7 +142,7 @@ pub struct Model {
 }
 
 impl Model {
-    fn read(&mut self, object: &Object, namespace: &str, notes: &mut Vec<Note>) {
+    fn read(&mut self, object: &Object, sources: &Sources, namespace: &str, notes: &mut Vec<Note>) {
         let reference = Reference::of(object, namespace);
         if object.namespace.is_none() && (object.group() == POD_IDENTITY || workload::is_labelled(object)) {
             self.without_namespace.push(reference.mark);
@@ -193,7 +194,7 @@ impl Model {
                     self.workloads.push(workload);
                     settings::find(&object.node, &reference, None, &mut self.settings, notes);
                 } else {
-                    self.release(object, &reference, namespace, notes);
+                    self.release(sources, object, &reference, namespace, notes);
                 }
                 other::notes(object, &reference, notes);
                 settings::texts(object, &reference, notes);
@@ -206,11 +207,18 @@ impl Model {
 
     /// What an object holds that makes no pods itself. The label of a release of a chart that is known is that of its
     /// pods.
-    fn release(&mut self, object: &Object, at: &Reference, namespace: &str, notes: &mut Vec<Note>) {
+    fn release(
+        &mut self,
+        sources: &Sources,
+        object: &Object,
+        at: &Reference,
+        namespace: &str,
+        notes: &mut Vec<Note>,
+    ) {
         let release = Release::of(object, at);
         let (labels, mounted) = (self.elsewhere.len(), self.mounted.len());
         let namespace = release_namespace(object, namespace);
-        self.value_tree(&object.node, at, namespace, release.as_ref(), notes);
+        self.value_tree(sources, &object.node, at, namespace, release.as_ref(), notes);
         let Some(made) = release.and_then(|release| release.workload(object, at)) else {
             return;
         };
@@ -239,6 +247,7 @@ impl Model {
     /// What chart values, custom resources and other trees hold.
     fn value_tree(
         &mut self,
+        sources: &Sources,
         tree: &Arc<Node>,
         holder: &Reference,
         namespace: &str,
@@ -246,7 +255,8 @@ impl Model {
         notes: &mut Vec<Note>,
     ) {
         values::identities(tree, namespace, self);
-        self.elsewhere.extend(elsewhere::labels(tree, holder, namespace));
+        self.elsewhere
+            .extend(elsewhere::labels(sources, tree, holder, namespace));
         let holder_there = Reference {
             namespace: namespace.to_owned(),
             ..holder.clone()
@@ -281,7 +291,9 @@ pub fn models(
     environments: &[Environment],
     sources: &Sources,
     namespace: &str,
+    progress: &dyn Progress,
 ) -> (Vec<Model>, Vec<Finding>) {
+    progress.begin("planning", environments.iter().map(|e| e.objects.len()).sum());
     let mut findings = Vec::new();
     let mut models = Vec::new();
     for environment in environments {
@@ -292,7 +304,8 @@ pub fn models(
         };
         let mut notes = Vec::new();
         for object in &environment.objects {
-            model.read(object, namespace, &mut notes);
+            model.read(object, sources, namespace, &mut notes);
+            progress.step();
         }
         if environment.name.is_none() {
             value_files(&mut model, sources, namespace, &mut notes);
@@ -342,7 +355,7 @@ fn value_files(model: &mut Model, sources: &Sources, namespace: &str, notes: &mu
                     name: name.to_owned(),
                     mark: node.mark,
                 };
-                model.value_tree(node, &holder, namespace, None, notes);
+                model.value_tree(sources, node, &holder, namespace, None, notes);
             }
         }
     }

@@ -18,7 +18,8 @@ type Identities = BTreeSet<String>;
 
 pub fn choose(sources: &Sources, models: &[Model], drafts: &mut [Draft<'_>], findings: &mut Vec<Finding>) {
     let mut users: BTreeMap<Key, BTreeSet<Identities>> = BTreeMap::new();
-    for draft in drafts.iter().filter(|draft| !draft.joined.uses.is_empty()) {
+    let reached = |draft: &&Draft<'_>| !draft.joined.uses.is_empty() || draft.joined.has_too_many();
+    for draft in drafts.iter().filter(reached) {
         users
             .entry(key(draft, &draft.account))
             .or_default()
@@ -125,6 +126,10 @@ fn key(draft: &Draft<'_>, name: &str) -> Key {
 }
 
 fn identities(draft: &Draft<'_>) -> Identities {
+    if draft.joined.has_too_many() {
+        // Unlike those of every workload that can be planned.
+        return Identities::from(["too many".to_owned()]);
+    }
     let uses = draft.joined.uses.iter();
     uses.map(|used| crate::migrate::join::describe(used.identity))
         .collect()

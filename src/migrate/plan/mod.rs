@@ -13,7 +13,7 @@ use serde::Serialize;
 use strum::IntoStaticStr;
 
 use super::finding::{Code, Finding, Place};
-use super::join::{Index, Joined, Miss};
+use super::join::{Index, Joined, MAX_IDENTITIES, Miss};
 use super::model::{ArmId, Model, Reference, Workload};
 use super::source::Sources;
 use crate::domain::IdentityId;
@@ -158,19 +158,17 @@ pub fn plan<'a>(sources: &Sources, models: &'a [Model], index: &Index<'a>, joine
             });
         }
     }
-    plan.credentials = count(&drafts);
-    for counted in plan.credentials.iter().filter(|counted| counted.planned > LIMIT) {
+    for (counted, first) in count(&drafts) {
+        plan.credentials.push(counted.clone());
+        if counted.planned <= LIMIT {
+            continue;
+        }
         let reason = format!(
             "{} would get {} credentials; Azure allows {LIMIT}.",
             counted.resource_id, counted.planned
         );
         let action = "Let workloads share a ServiceAccount, or use a second identity.";
-        let first = drafts
-            .iter()
-            .find(|d| d.ids.iter().any(|id| id.to_string() == counted.resource_id));
-        let place = first
-            .map(|d| sources.place(d.joined.workload.at.mark))
-            .unwrap_or_default();
+        let place = sources.place(first.joined.workload.at.mark);
         plan.findings
             .push(Finding::new(Code::CredentialLimit, place, reason, action));
     }
@@ -217,6 +215,7 @@ fn draft<'a>(joined: &'a Joined<'a>) -> Draft<'a> {
                 blocked.push("several kustomizations have different identities for it".to_owned());
             }
             Miss::Unbuilt(name) => blocked.push(format!("its binding is in {name}, which cannot be built")),
+            Miss::TooMany(_) => blocked.push(format!("it has more than {MAX_IDENTITIES} identities")),
             Miss::Different(binding, _) => {
                 blocked.push(format!("the identity of {} is defined differently", binding.at));
             }
@@ -303,10 +302,10 @@ fn workload(sources: &Sources, draft: &Draft<'_>) -> WorkloadPlan {
     }
 }
 
-/// One credential for each identity, namespace and ServiceAccount.
-fn count(drafts: &[Draft<'_>]) -> Vec<Credentials> {
+/// One credential for each identity, namespace and ServiceAccount; with the first workload that needs one.
+fn count<'d, 'a>(drafts: &'d [Draft<'a>]) -> Vec<(Credentials, &'d Draft<'a>)> {
     type Subjects<'a> = BTreeSet<(&'a str, &'a str)>;
-    let mut by_id: BTreeMap<&str, (&IdentityId, Subjects<'_>)> = BTreeMap::new();
+    let mut by_id: BTreeMap<&str, (&IdentityId, &Draft<'_>, Subjects<'_>)> = BTreeMap::new();
     for draft in drafts.iter().filter(|draft| draft.state == State::Planned) {
         for id in &draft.ids {
             let subject = (
@@ -315,15 +314,18 @@ fn count(drafts: &[Draft<'_>]) -> Vec<Credentials> {
             );
             by_id
                 .entry(id.key())
-                .or_insert_with(|| (id, BTreeSet::new()))
-                .1
+                .or_insert_with(|| (id, draft, BTreeSet::new()))
+                .2
                 .insert(subject);
         }
     }
-    let counted = by_id.into_values().map(|(id, subjects)| Credentials {
-        resource_id: id.to_string(),
-        planned: subjects.len(),
-        limit: LIMIT,
+    let counted = by_id.into_values().map(|(id, first, subjects)| {
+        let counted = Credentials {
+            resource_id: id.to_string(),
+            planned: subjects.len(),
+            limit: LIMIT,
+        };
+        (counted, first)
     });
     counted.collect()
 }

@@ -1,17 +1,20 @@
 //! The steps: grant, switch the pods, remove bindings and identities, remove MIC and NMI.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use serde::Serialize;
 use strum::IntoStaticStr;
 
 use super::{Draft, Output, State};
 use crate::migrate::finding::{Code, Place};
-use crate::migrate::join::{Found, Index, Use};
+use crate::migrate::join::{Found, Index, Selected};
 use crate::migrate::model::{ArmId, Identity, LABEL, Model, Reference, USE_LABEL};
 use crate::migrate::source::Sources;
 use crate::migrate::yaml::Mark;
+
+/// Users of an object that are named where it has to stay.
+const SHOWN: usize = 5;
 
 /// What is done to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, IntoStaticStr)]
@@ -145,7 +148,7 @@ fn switch(sources: &Sources, drafts: &[Draft<'_>]) -> Vec<Item> {
 /// A binding or identity of pod identity that planned workloads use, and who else does.
 pub struct Leftover {
     pub at: Reference,
-    others: BTreeSet<String>,
+    others: Rc<BTreeSet<String>>,
 }
 
 impl Leftover {
@@ -155,68 +158,106 @@ impl Leftover {
     }
 }
 
+/// What a label selects, by number, in a namespace; none stands for all.
+type Scope<'a> = (usize, Option<&'a str>);
+
+/// Who uses what a label selects.
+#[derive(Default)]
+struct Users {
+    planned: bool,
+    others: BTreeSet<String>,
+}
+
+impl Users {
+    fn add(&mut self, other: Option<&str>) {
+        match other {
+            Some(other) => drop(self.others.insert(other.to_owned())),
+            None => self.planned = true,
+        }
+    }
+}
+
 /// All bindings, and then all identities, that planned workloads use.
+///
+/// Users are counted by what their label selects, and not by binding: a label can have thousands of both.
 pub fn leftover<'a>(
     sources: &Sources,
     models: &'a [Model],
     index: &Index<'a>,
     drafts: &[Draft<'a>],
 ) -> Vec<Leftover> {
-    let mut planned: BTreeSet<Mark> = BTreeSet::new();
-    let mut bindings: BTreeMap<Mark, Leftover> = BTreeMap::new();
-    let mut identities: BTreeMap<Mark, Leftover> = BTreeMap::new();
-    let mut note = |used: &Use<'_>, user: Option<String>| {
-        for (map, at) in [
-            (&mut bindings, &used.binding.at),
-            (&mut identities, &used.identity.at),
-        ] {
-            let old = map.entry(at.mark).or_insert_with(|| Leftover {
-                at: at.clone(),
-                others: BTreeSet::new(),
-            });
-            match &user {
-                Some(user) => drop(old.others.insert(user.clone())),
-                None => drop(planned.insert(at.mark)),
-            }
+    let mut selections: BTreeMap<usize, Rc<Selected<'a>>> = BTreeMap::new();
+    let mut users: BTreeMap<Scope<'_>, Users> = BTreeMap::new();
+    let mut note = |selected: Option<&Rc<Selected<'a>>>, namespace: &'a str, other: Option<&str>| {
+        let Some(selected) = selected else { return };
+        selections
+            .entry(selected.number)
+            .or_insert_with(|| selected.clone());
+        for scope in [None, Some(namespace)] {
+            users.entry((selected.number, scope)).or_default().add(other);
         }
     };
     for draft in drafts {
-        for used in &draft.joined.uses {
-            note(
-                used,
-                (draft.state != State::Planned).then(|| draft.joined.workload.at.to_string()),
-            );
-        }
+        let at = &draft.joined.workload.at;
+        let name = (draft.state != State::Planned).then(|| at.to_string());
+        note(draft.joined.selected.as_ref(), &at.namespace, name.as_deref());
     }
     for model in models {
         // The label on objects that make no pods, and as an annotation, has no effect.
         for found in model.elsewhere.iter().filter(|found| found.form.reaches_pods()) {
-            for used in index.elsewhere(model, found).0 {
-                note(&used, Some(found.holder.to_string()));
+            let reached = index.elsewhere(model, found);
+            let name = found.holder.to_string();
+            note(reached.selected.as_ref(), &found.namespace, Some(&name));
+        }
+    }
+    let mut bindings: BTreeMap<Mark, (&Reference, BTreeSet<Scope<'_>>)> = BTreeMap::new();
+    let mut identities = bindings.clone();
+    for (number, selected) in &selections {
+        for used in &selected.all {
+            let scope = used
+                .identity
+                .namespaced
+                .then_some(used.binding.at.namespace.as_str());
+            for (map, at) in [
+                (&mut bindings, &used.binding.at),
+                (&mut identities, &used.identity.at),
+            ] {
+                map.entry(at.mark)
+                    .or_insert((at, BTreeSet::new()))
+                    .1
+                    .insert((*number, scope));
             }
         }
     }
+    let mut merged: BTreeMap<_, Option<Rc<BTreeSet<String>>>> = BTreeMap::new();
+    let mut known: BTreeSet<Mark> = bindings.keys().chain(identities.keys()).copied().collect();
+    let mut leftover = Vec::new();
+    for (at, scopes) in bindings.into_values().chain(identities.into_values()) {
+        let others = merged.entry(scopes).or_insert_with_key(|scopes| {
+            let all: Vec<&Users> = scopes.iter().filter_map(|scope| users.get(scope)).collect();
+            let others = || {
+                all.iter()
+                    .flat_map(|users| users.others.iter().cloned())
+                    .collect()
+            };
+            all.iter().any(|users| users.planned).then(|| Rc::new(others()))
+        });
+        leftover.extend(others.clone().map(|others| Leftover {
+            at: at.clone(),
+            others,
+        }));
+    }
     for (at, user) in orphans(sources, models, index) {
-        let map = if at.kind == "AzureIdentity" {
-            &mut identities
-        } else {
-            &mut bindings
-        };
-        if let Entry::Vacant(free) = map.entry(at.mark) {
-            planned.insert(at.mark);
-            let others = user.into_iter().collect();
-            free.insert(Leftover {
+        if known.insert(at.mark) {
+            leftover.push(Leftover {
                 at: at.clone(),
-                others,
+                others: Rc::new(user.into_iter().collect()),
             });
         }
     }
-    let used = |old: &Leftover| planned.contains(&old.at.mark);
-    bindings
-        .into_values()
-        .chain(identities.into_values())
-        .filter(used)
-        .collect()
+    // Bindings go before the identities that they name.
+    leftover.sort_by_key(|old| old.at.kind == "AzureIdentity");
+    leftover
 }
 
 /// Bindings and identities whose pods have switched: no pods of the input have the label any more, and a
@@ -266,25 +307,30 @@ fn orphans<'a>(
 }
 
 fn clean(sources: &Sources, leftover: &[Leftover]) -> Vec<Item> {
-    let item = |old: &Leftover| {
-        let others: Vec<&str> = old.others.iter().map(String::as_str).collect();
-        Item {
-            action: if old.is_removable() {
-                Action::Remove
-            } else {
-                Action::Keep
-            },
-            object: old.at.to_string(),
-            place: Some(sources.place(old.at.mark)),
-            environment: None,
-            detail: if old.is_removable() {
-                String::new()
-            } else {
-                format!("until it is migrated: {}", others.join(", "))
-            },
-        }
+    let item = |old: &Leftover| Item {
+        action: if old.is_removable() {
+            Action::Remove
+        } else {
+            Action::Keep
+        },
+        object: old.at.to_string(),
+        place: Some(sources.place(old.at.mark)),
+        environment: None,
+        detail: until(&old.others),
     };
     leftover.iter().map(item).collect()
+}
+
+/// What something has to wait for; a few of them.
+fn until(users: &BTreeSet<String>) -> String {
+    let shown: Vec<&str> = users.iter().take(SHOWN).map(String::as_str).collect();
+    let more = users.len().saturating_sub(SHOWN);
+    match users.len() {
+        0 => String::new(),
+        1 => format!("until it is migrated: {}", shown.join(", ")),
+        2..=SHOWN => format!("until they are migrated: {}", shown.join(", ")),
+        _ => format!("until they are migrated: {} and {more} more", shown.join(", ")),
+    }
 }
 
 fn uninstall(sources: &Sources, models: &[Model], drafts: &[Draft<'_>]) -> Vec<Item> {
@@ -303,11 +349,7 @@ fn uninstall(sources: &Sources, models: &[Model], drafts: &[Draft<'_>]) -> Vec<I
         .filter(|finding| finding.code == Code::TextOnly)
         .map(|finding| finding.place.file.clone());
     let users: BTreeSet<String> = workloads.chain(elsewhere).chain(texts).collect();
-    let detail = match users.first() {
-        None => String::new(),
-        Some(first) if users.len() == 1 => format!("until it is migrated: {first}"),
-        Some(first) => format!("until they are migrated: {first} and {} more", users.len() - 1),
-    };
+    let detail = until(&users);
     let remove = |at: &Reference, environment: Option<&String>| Item {
         action: if users.is_empty() {
             Action::Remove

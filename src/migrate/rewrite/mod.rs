@@ -29,6 +29,7 @@ use self::changes::{Changes, Problem};
 use self::units::Units;
 use super::model::Reference;
 use super::plan::State;
+use super::progress::Progress;
 use super::report::{Analysis, Defaults, analyse};
 use super::source::Sources;
 
@@ -68,15 +69,15 @@ pub struct Rewriting {
 }
 
 /// Rewrites the sources.
-pub fn rewrite(sources: &Sources, defaults: &Defaults, until: Until) -> Rewriting {
-    analyse(sources, defaults, |analysis| {
-        Run::new(&analysis, defaults, until).run()
+pub fn rewrite(sources: &Sources, defaults: &Defaults, until: Until, progress: &dyn Progress) -> Rewriting {
+    analyse(sources, defaults, progress, |analysis| {
+        Run::new(&analysis, defaults, until).run(progress)
     })
 }
 
 /// A rewriting on its way: what turns out to be impossible is left out, and the rest begins again.
-struct Run<'a> {
-    analysis: &'a Analysis<'a>,
+struct Run<'a, 'm> {
+    analysis: &'a Analysis<'a, 'm>,
     defaults: &'a Defaults,
     until: Until,
     units: Units,
@@ -84,8 +85,8 @@ struct Run<'a> {
     kept: Vec<(Reference, String)>,
 }
 
-impl<'a> Run<'a> {
-    fn new(analysis: &'a Analysis<'a>, defaults: &'a Defaults, until: Until) -> Self {
+impl<'a, 'm> Run<'a, 'm> {
+    fn new(analysis: &'a Analysis<'a, 'm>, defaults: &'a Defaults, until: Until) -> Self {
         Self {
             analysis,
             defaults,
@@ -95,11 +96,18 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn run(mut self) -> Rewriting {
+    fn run(mut self, progress: &dyn Progress) -> Rewriting {
         loop {
             let problem = match self.attempt() {
                 Ok(files) => {
-                    match verify::wrong(self.analysis, self.defaults, self.until, &self.units, &files) {
+                    match verify::wrong(
+                        self.analysis,
+                        self.defaults,
+                        self.until,
+                        &self.units,
+                        &files,
+                        progress,
+                    ) {
                         None => return self.finish(files),
                         Some(problem) => problem,
                     }

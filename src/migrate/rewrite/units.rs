@@ -23,7 +23,7 @@ pub struct Units(Vec<Unit>);
 
 impl Units {
     /// The units of a plan: what shares a place in a file, or has to switch together, is one.
-    pub fn of(analysis: &Analysis<'_>) -> Self {
+    pub fn of(analysis: &Analysis<'_, '_>) -> Self {
         let sources = analysis.sources;
         let switches = &analysis.report.plan.switches;
         let unplanned = unplanned(analysis);
@@ -133,7 +133,7 @@ impl Units {
     }
 
     /// Places of bindings and identities that workloads use which are not rewritten.
-    pub fn still_used(&self, analysis: &Analysis<'_>) -> BTreeSet<Mark> {
+    pub fn still_used(&self, analysis: &Analysis<'_, '_>) -> BTreeSet<Mark> {
         let made = self.made();
         let switches = &analysis.report.plan.switches;
         let made: BTreeSet<(&Option<String>, &Reference)> = switches
@@ -218,7 +218,7 @@ fn has_only_a_dead_label(joined: &Joined<'_>) -> bool {
 }
 
 /// Errors among the findings about workloads and their identities: a person has to decide first.
-fn doubts<'a>(analysis: &'a Analysis<'_>) -> BTreeMap<(&'a Option<String>, &'a Reference), String> {
+fn doubts<'a>(analysis: &'a Analysis<'_, '_>) -> BTreeMap<(&'a Option<String>, &'a Reference), String> {
     let report = &analysis.report;
     let errors = report
         .findings
@@ -260,7 +260,7 @@ fn doubts<'a>(analysis: &'a Analysis<'_>) -> BTreeMap<(&'a Option<String>, &'a R
 
 /// Of each pod template, by the place of its label, who uses it and is not planned: it cannot change for one of them
 /// only.
-fn unplanned(analysis: &Analysis<'_>) -> BTreeMap<Mark, String> {
+fn unplanned(analysis: &Analysis<'_, '_>) -> BTreeMap<Mark, String> {
     let switches = &analysis.report.plan.switches;
     let planned: BTreeSet<_> = switches
         .iter()

@@ -8,6 +8,7 @@ use super::units::Units;
 use crate::migrate::finding::{Code, Finding};
 use crate::migrate::model::{Model, Reference};
 use crate::migrate::plan::Switch;
+use crate::migrate::progress::Progress;
 use crate::migrate::report::{Analysis, Defaults, analyse};
 use crate::migrate::source::{File, Source, Sources};
 
@@ -23,17 +24,18 @@ const BROKEN: [Code; 6] = [
 
 /// What is not as it should be, if anything.
 pub fn wrong(
-    before: &Analysis<'_>,
+    before: &Analysis<'_, '_>,
     defaults: &Defaults,
     until: Until,
     units: &Units,
     files: &[FileChange],
+    progress: &dyn Progress,
 ) -> Option<Problem> {
     if files.is_empty() {
         return None;
     }
     let sources = applied(before.sources, files);
-    analyse(&sources, defaults, |after| {
+    analyse(&sources, defaults, progress, |after| {
         let had: BTreeSet<_> = findings(before).map(key).collect();
         if let Some(new) = findings(&after).find(|finding| !had.contains(&key(finding))) {
             let at = &new.place;
@@ -64,7 +66,7 @@ pub fn wrong(
     })
 }
 
-fn findings<'a>(analysis: &'a Analysis<'_>) -> impl Iterator<Item = &'a Finding> {
+fn findings<'a>(analysis: &'a Analysis<'_, '_>) -> impl Iterator<Item = &'a Finding> {
     let all = analysis.report.findings.iter();
     all.filter(|finding| BROKEN.contains(&finding.code))
 }

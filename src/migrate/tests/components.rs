@@ -161,7 +161,12 @@ fn rewritten(files: &[(&str, &str)]) -> (Vec<(String, String)>, Vec<String>) {
         namespace: "default".to_owned(),
         namespaced: false,
     };
-    let rewriting = rewrite::rewrite(&read(&bytes), &defaults, rewrite::Until::Clean);
+    let rewriting = rewrite::rewrite(
+        &read(&bytes),
+        &defaults,
+        rewrite::Until::Clean,
+        &crate::migrate::progress::Silent,
+    );
     let mut after: Vec<(String, String)> = files
         .iter()
         .filter(|(path, _)| rewriting.files.iter().all(|change| change.path != *path))

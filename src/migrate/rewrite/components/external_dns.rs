@@ -5,7 +5,7 @@ use crate::migrate::edit::Change;
 use crate::migrate::model::{Model, Setting};
 
 /// None where nothing says that its pods use pod identity: they may as well use the identity of the node.
-pub fn settings(context: &Context<'_>, model: &Model, setting: &Setting) -> Option<Group> {
+pub fn settings(context: &Context<'_, '_>, model: &Model, setting: &Setting) -> Option<Group> {
     let own = |with, decision| group(&setting.holder, model.environment.clone(), with, decision);
     let mut workloads = model.workloads.iter();
     let made = workloads.find(|workload| workload.chart.is_some() && workload.at.mark == setting.holder.mark);
@@ -24,7 +24,7 @@ pub fn settings(context: &Context<'_>, model: &Model, setting: &Setting) -> Opti
     labelled.then(|| own(Vec::new(), Err(reason.to_owned())))
 }
 
-fn edits(context: &Context<'_>, setting: &Setting) -> Decision {
+fn edits(context: &Context<'_, '_>, setting: &Setting) -> Decision {
     let mut edits = vec![(
         context.entry(setting.mark, "useManagedIdentityExtension")?,
         Change::Remove,

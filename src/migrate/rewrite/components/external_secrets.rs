@@ -5,7 +5,7 @@ use crate::migrate::edit::Change;
 use crate::migrate::model::{Model, Setting, Workload};
 
 /// None for what is no store. The group is of the environment of the operator.
-pub fn store(context: &Context<'_>, model: &Model, setting: &Setting) -> Option<Group> {
+pub fn store(context: &Context<'_, '_>, model: &Model, setting: &Setting) -> Option<Group> {
     let kinds = ["SecretStore", "ClusterSecretStore"];
     if !kinds.contains(&setting.holder.kind.as_str()) {
         return None;
@@ -34,7 +34,7 @@ fn by_hand(reason: &str) -> String {
     )
 }
 
-fn decide(context: &Context<'_>, from: &Model, operator: &Workload, setting: &Setting) -> Decision {
+fn decide(context: &Context<'_, '_>, from: &Model, operator: &Workload, setting: &Setting) -> Decision {
     let identity = context
         .identity(from, operator)
         .map_err(|reason| by_hand(&reason))?;

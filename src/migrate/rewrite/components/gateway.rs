@@ -4,14 +4,14 @@ use super::{Context, Decision};
 use crate::migrate::edit::Change;
 use crate::migrate::model::Setting;
 
-pub fn settings(context: &Context<'_>, setting: &Setting) -> Option<Decision> {
+pub fn settings(context: &Context<'_, '_>, setting: &Setting) -> Option<Decision> {
     // Objects of other kinds only look like its values.
     ["values", "HelmRelease", "Application"]
         .contains(&setting.holder.kind.as_str())
         .then(|| decide(context, setting))
 }
 
-fn decide(context: &Context<'_>, setting: &Setting) -> Decision {
+fn decide(context: &Context<'_, '_>, setting: &Setting) -> Decision {
     if setting
         .around
         .text_at(&["identityClientID"])

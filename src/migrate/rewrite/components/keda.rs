@@ -16,7 +16,7 @@ const HOLDERS: [&str; 5] = [
 ];
 
 /// `provider: azure` becomes `azure-workload`. The operator logs in, so that no workload switches with it.
-pub fn provider(context: &Context<'_>, setting: &Setting) -> Option<Decision> {
+pub fn provider(context: &Context<'_, '_>, setting: &Setting) -> Option<Decision> {
     if !HOLDERS.contains(&setting.holder.kind.as_str()) {
         return None;
     }
@@ -27,7 +27,7 @@ pub fn provider(context: &Context<'_>, setting: &Setting) -> Option<Decision> {
 }
 
 /// `podIdentity.activeDirectory.identity`, which is the label of its pods, becomes `podIdentity.azureWorkload`.
-pub fn chart(context: &Context<'_>, model: &Model, setting: &Setting) -> Decision {
+pub fn chart<'m>(context: &Context<'_, 'm>, model: &'m Model, setting: &Setting) -> Decision {
     let by_hand = |reason: String| {
         format!(
             "{reason}: set podIdentity.azureWorkload.enabled and clientId by hand, and remove activeDirectory"
@@ -41,7 +41,7 @@ pub fn chart(context: &Context<'_>, model: &Model, setting: &Setting) -> Decisio
         .at(&["activeDirectory", "identity"])
         .map(|identity| identity.mark);
     let label = model.elsewhere.iter().find(|found| Some(found.mark) == identity);
-    let uses = label.map(|label| context.index.elsewhere(model, label).0);
+    let uses = label.map(|label| context.index.elsewhere(model, label).uses);
     let client = match uses.as_deref() {
         Some([only]) => context
             .client_id(only.identity, setting.mark.file)

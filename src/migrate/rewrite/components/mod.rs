@@ -21,15 +21,15 @@ use crate::migrate::source::Sources;
 use crate::migrate::yaml::{Mark, is_placeholder};
 
 /// What the changes of components follow from.
-struct Context<'a> {
+struct Context<'a, 'm> {
     /// The files.
     sources: &'a Sources,
     /// What they mean.
-    models: &'a [Model],
+    models: &'m [Model],
     /// The bindings of pod identity.
-    index: &'a Index<'a>,
+    index: &'a Index<'m>,
     /// What the workloads get through them.
-    joined: &'a [Joined<'a>],
+    joined: &'a [Joined<'m>],
     /// Which of them are switched.
     plan: &'a Plan,
     /// SecretProviderClasses that are mounted by something that could not be parsed.
@@ -43,12 +43,12 @@ type Draft = (Mark, Group);
 type Decision = Result<Vec<(Mark, Change)>, String>;
 
 /// The groups of all components.
-pub fn groups<'a>(
-    sources: &'a Sources,
-    models: &'a [Model],
-    index: &'a Index<'a>,
-    joined: &'a [Joined<'a>],
-    plan: &'a Plan,
+pub fn groups<'m>(
+    sources: &Sources,
+    models: &'m [Model],
+    index: &Index<'m>,
+    joined: &[Joined<'m>],
+    plan: &Plan,
 ) -> Vec<Group> {
     let context = Context {
         sources,
@@ -139,7 +139,7 @@ fn settled(drafts: Vec<Draft>) -> Vec<Group> {
     places.into_values().flatten().collect()
 }
 
-impl<'a> Context<'a> {
+impl<'a, 'm> Context<'a, 'm> {
     /// The place of the value of an entry, if the entry stands there with this key: what came through a patch of JSON does
     /// not.
     fn entry(&self, mark: Mark, key: &str) -> Result<Mark, String> {
@@ -183,7 +183,7 @@ impl<'a> Context<'a> {
     }
 
     /// The only identity of a workload that switches, or why it is not known.
-    fn identity(&self, model: &Model, workload: &Workload) -> Result<&'a Identity, String> {
+    fn identity(&self, model: &Model, workload: &Workload) -> Result<&'m Identity, String> {
         let at = &workload.at;
         let same =
             |joined: &&Joined<'_>| joined.model.environment == model.environment && joined.workload.at == *at;

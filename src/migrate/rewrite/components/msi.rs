@@ -7,7 +7,7 @@ use super::{Context, Draft, group};
 use crate::migrate::edit::{Change, Step};
 use crate::migrate::yaml::Node;
 
-pub fn groups(context: &Context<'_>) -> Vec<Draft> {
+pub fn groups(context: &Context<'_, '_>) -> Vec<Draft> {
     let mut drafts = Vec::new();
     for switch in &context.plan.switches {
         let Some(pod) = &switch.workload.pod else { continue };
@@ -36,7 +36,7 @@ fn is_msi(node: &Arc<Node>) -> bool {
 }
 
 /// Whether it is an item of a list as it stands, and not one that a patch has changed.
-fn stands_alone(context: &Context<'_>, node: &Arc<Node>) -> bool {
+fn stands_alone(context: &Context<'_, '_>, node: &Arc<Node>) -> bool {
     let inside = |part: &Node| part.mark.file == node.mark.file && part.mark.document == node.mark.document;
     matches!(context.step(node.mark), Some(Step::Item(_)))
         && node

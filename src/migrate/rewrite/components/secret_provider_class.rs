@@ -8,7 +8,7 @@ use crate::migrate::join::describe;
 use crate::migrate::model::{Model, PodIdentityClass, Workload};
 use crate::migrate::source::Sources;
 
-pub fn groups(context: &Context<'_>) -> Vec<Draft> {
+pub fn groups(context: &Context<'_, '_>) -> Vec<Draft> {
     let mut drafts = Vec::new();
     for model in context.models {
         for class in &model.classes {
@@ -40,7 +40,7 @@ fn is_same(model: &Model, other: &Model) -> bool {
 
 /// The workloads that mount a class.
 fn consumers<'a>(
-    context: &Context<'a>,
+    context: &Context<'_, 'a>,
     model: &Model,
     class: &PodIdentityClass,
 ) -> Vec<(&'a Model, &'a Workload)> {
@@ -51,7 +51,7 @@ fn consumers<'a>(
 
 /// A workload of files that are built apart, and that has no class of this name beside it: it may mean this one.
 fn foreign<'a>(
-    context: &Context<'a>,
+    context: &Context<'_, 'a>,
     model: &Model,
     class: &PodIdentityClass,
 ) -> Option<(&'a Model, &'a Workload)> {
@@ -86,7 +86,7 @@ pub fn in_text(sources: &Sources) -> BTreeSet<&str> {
 }
 
 fn decide(
-    context: &Context<'_>,
+    context: &Context<'_, '_>,
     model: &Model,
     class: &PodIdentityClass,
     consumers: &[(&Model, &Workload)],

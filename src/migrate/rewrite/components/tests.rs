@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::migrate::edit::Edit;
+use crate::migrate::progress::Silent;
 use crate::migrate::source::File;
 use crate::migrate::{kustomize, model, plan};
 
@@ -21,8 +22,8 @@ fn rewritten(files: &[(&str, &str)]) -> Outcome {
             content: Ok(text.as_bytes().to_vec()),
         });
     }
-    let (environments, _) = kustomize::environments(&sources);
-    let (models, _) = model::models(&environments, &sources, "shop");
+    let (environments, _) = kustomize::environments(&sources, &Silent);
+    let (models, _) = model::models(&environments, &sources, "shop", &Silent);
     let index = Index::new(&models, false);
     let workloads = models
         .iter()

@@ -57,13 +57,15 @@ impl Repository {
             rng: Rng::with_seed(seed),
             made: Self::default(),
         };
-        let mut number = 0;
+        let (mut number, mut of_teams) = (0, 0);
         while maker.made.files.len() < size {
             number += 1;
+            let before = maker.made.files.len();
             match maker.rng.u8(..10) {
-                0..3 => {
-                    let most = (size / 40).clamp(1, 8);
-                    maker.team(number, most);
+                // A team has many files with one document each: half of all is enough.
+                0..3 if of_teams * 2 <= before => {
+                    maker.team(number, (size / 40).clamp(1, 8));
+                    of_teams += maker.made.files.len() - before;
                 }
                 3..6 => maker.plain(number),
                 6 => maker.migrated(number),

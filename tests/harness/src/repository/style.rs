@@ -20,58 +20,74 @@ pub enum Form {
 /// How a file is written.
 pub struct Style {
     indent: usize,
-    flush_lists: bool,
+    list_indent: usize,
     flow: u8,
     quotes: u8,
     comments: u8,
     anchors: bool,
     line_end: &'static str,
-    last_line_ends: bool,
-    marker: bool,
-    json: bool,
-    list: bool,
+    last_line_end: &'static str,
+    marker: &'static str,
+    syntax: Syntax,
+}
+
+#[derive(PartialEq)]
+enum Syntax {
+    Yaml,
+    /// All documents as items of one.
+    YamlList,
+    Json,
 }
 
 impl Style {
     pub fn pick(rng: &mut Rng, form: Form) -> Self {
         let mut chance = |percent: u8| rng.u8(..100) < percent;
+        let indent = if chance(15) { 4 } else { 2 };
+        let line_end = if chance(10) { "\r\n" } else { "\n" };
         Self {
-            indent: if chance(15) { 4 } else { 2 },
-            flush_lists: chance(50),
+            indent,
+            list_indent: if chance(50) { 0 } else { indent },
             flow: if chance(30) { 30 } else { 0 },
             quotes: if chance(30) { 40 } else { 5 },
             comments: if chance(50) { 12 } else { 0 },
             anchors: chance(20) && form == Form::Manifests,
-            line_end: if chance(10) { "\r\n" } else { "\n" },
-            last_line_ends: !chance(10),
-            marker: chance(40),
-            json: chance(4) && form != Form::Settings,
-            list: chance(5) && form == Form::Manifests,
+            line_end,
+            last_line_end: if chance(10) { "" } else { line_end },
+            marker: if chance(40) { "---\n" } else { "" },
+            syntax: if chance(4) && form != Form::Settings {
+                Syntax::Json
+            } else if chance(5) && form == Form::Manifests {
+                Syntax::YamlList
+            } else {
+                Syntax::Yaml
+            },
         }
     }
 
     /// Ending of the file's name.
     pub fn ending(&self) -> &'static str {
-        if self.json { "json" } else { "yaml" }
+        if self.syntax == Syntax::Json {
+            "json"
+        } else {
+            "yaml"
+        }
     }
 
     pub fn write(&self, rng: &mut Rng, documents: &[Value]) -> String {
         let list = [json!({ "apiVersion": "v1", "kind": "List", "items": documents })];
-        let documents = if self.list || self.json && documents.len() > 1 {
-            &list
-        } else {
-            documents
+        let documents = match self.syntax {
+            Syntax::YamlList => &list,
+            Syntax::Json if documents.len() > 1 => &list,
+            _ => documents,
         };
         let mut text = String::new();
-        if self.json {
+        if self.syntax == Syntax::Json {
             for document in documents {
                 let _ = writeln!(text, "{document:#}");
             }
         } else {
             for (number, document) in documents.iter().enumerate() {
-                if number > 0 || self.marker {
-                    text.push_str("---\n");
-                }
+                text.push_str(if number > 0 { "---\n" } else { self.marker });
                 let mut writer = Writer {
                     style: self,
                     rng,
@@ -83,10 +99,8 @@ impl Style {
                 text = writer.text;
             }
         }
-        if !self.last_line_ends {
-            text.truncate(text.trim_end().len());
-        }
-        text.replace('\n', self.line_end)
+        text.truncate(text.trim_end().len());
+        text.replace('\n', self.line_end) + self.last_line_end
     }
 }
 
@@ -178,7 +192,7 @@ impl Writer<'_> {
             }
             Value::Array(items) if !items.is_empty() && !self.chance(self.style.flow) => {
                 self.text.push('\n');
-                self.list(items, if self.style.flush_lists { indent } else { inner });
+                self.list(items, indent + self.style.list_indent);
             }
             Value::String(text) if text.contains('\n') => {
                 let sign = if text.ends_with('\n') { "|" } else { "|-" };
