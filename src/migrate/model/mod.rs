@@ -233,6 +233,12 @@ impl Model {
                         .is_none_or(|label| !is_at(found, label.mark))
                 });
                 self.mounted.truncate(mounted);
+                if workload.label.is_some()
+                    && object.namespace.is_none()
+                    && workload.at.namespace == at.namespace
+                {
+                    self.without_namespace.push(at.mark);
+                }
                 self.workloads.push(workload);
             }
             Err((mark, reason)) => {

@@ -121,9 +121,17 @@ fn family(above: &str, key: &str, value: &Node) -> Option<Family> {
         "activeDirectory" if above == "podIdentity" && identity() => Some(Family::KedaChart),
         "type" if above == "armAuth" && value.is_text("aadPodIdentity") => Some(Family::Gateway),
         "useManagedIdentityExtension" if value.is_truthy() => Some(Family::ExternalDns),
+        _ if value.as_text().is_some_and(is_azure_json) => Some(Family::ExternalDns),
         "authType" if above == "azurekv" && value.is_text("ManagedIdentity") => Some(Family::ExternalSecrets),
         _ => None,
     }
+}
+
+/// Whether a text is an `azure.json` that asks for a managed identity.
+fn is_azure_json(text: &str) -> bool {
+    let found = text.split_once("\"useManagedIdentityExtension\"");
+    let value = found.and_then(|(_, rest)| rest.trim_start().strip_prefix(':'));
+    value.is_some_and(|value| value.trim_start().starts_with("true"))
 }
 
 fn gateway(settings: &Node, release: Option<&Release<'_>>) -> String {
@@ -156,15 +164,7 @@ pub fn texts(object: &Object, holder: &Reference, notes: &mut Vec<Note>) {
         .filter_map(|key| object.node.get(key))
     {
         for (_, value) in data.entries() {
-            let text: String = value
-                .as_text()
-                .unwrap_or_default()
-                .chars()
-                .filter(|c| !c.is_whitespace())
-                .collect();
-            if text.contains("\"useManagedIdentityExtension\":true") {
-                notes.push(component(value.mark, holder, EXTERNAL_DNS.to_owned()));
-            }
+            let text = value.as_text().unwrap_or_default();
             if text.contains("AZURE_POD_IDENTITY") {
                 notes.push(component(value.mark, holder, super::VELERO.to_owned()));
             }

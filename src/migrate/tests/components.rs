@@ -129,6 +129,18 @@ fn what_stands_in_secrets_is_said_and_left() {
 }
 
 #[test]
+fn a_release_without_a_namespace_is_said() {
+    let release = release("cert-manager", "podLabels: {aadpodidbinding: w}").replace(", namespace: flux", "");
+    assert_eq!(
+        codes(&with_release(&release)),
+        BTreeSet::new(),
+        "it says where it installs"
+    );
+    let release = release.replace("targetNamespace: shop, ", "");
+    assert!(codes(&with_release(&release)).contains("namespace-missing"));
+}
+
+#[test]
 fn the_service_account_of_the_gateway_is_named() {
     let values = "armAuth: {type: aadPodIdentity, identityResourceID: /id, identityClientID: c}";
     let report =

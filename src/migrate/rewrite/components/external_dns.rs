@@ -25,6 +25,11 @@ pub fn settings(context: &Context<'_, '_>, model: &Model, setting: &Setting) -> 
 }
 
 fn edits(context: &Context<'_, '_>, setting: &Setting) -> Decision {
+    if setting.around.get("useManagedIdentityExtension").is_none() {
+        let reason = "its azure.json is a text: set useWorkloadIdentityExtension there, instead of \
+                      useManagedIdentityExtension and userAssignedIdentityID";
+        return Err(reason.to_owned());
+    }
     let mut edits = vec![(
         context.entry(setting.mark, "useManagedIdentityExtension")?,
         Change::Remove,

@@ -325,6 +325,9 @@ fn external_dns_switches_together_with_its_pods() {
         ],
         "is not known",
     );
+    let text = before.replace("    azure:\n", "    secretConfiguration: {data: {azure.json: '{\"useManagedIdentityExtension\": true}'}}\n    azure:\n");
+    let text = text.replace("      useManagedIdentityExtension: true\n", "");
+    refuses(&[("one", &one), ("dns", &text)], "its azure.json is a text");
     // The identity of the node.
     leaves(&[("dns", &before.replace("aadpodidbinding", "app"))]);
 }
