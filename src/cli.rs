@@ -42,7 +42,7 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Print the CustomResourceDefinition as YAML.
     Crd,
-    /// Plan the migration from aad-pod-identity. Reads files, changes nothing.
+    /// Migrate from aad-pod-identity: plan it, or rewrite the manifests.
     #[command(after_help = migrate::AFTER_HELP)]
     Migrate(MigrateArgs),
 }

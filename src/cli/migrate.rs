@@ -11,15 +11,19 @@ Examples:
   wib migrate clusters/prod                      # the same for one overlay, with the bases that it uses
   kustomize build clusters/prod | wib migrate -  # from standard input
   wib migrate -o yaml clusters/prod > grant.yaml # the objects of the first step, to apply or to commit
+  wib migrate --diff . | git apply               # what it changes in the files, as a patch
+  wib migrate --in-place --step grant .          # the files themselves, step by step
   wib migrate -o json . | jq '.findings[] | select(.severity == \"error\")'
   wib migrate --exit-code . > /dev/null          # in a pipeline: is pod identity gone?
 
-Exit codes: 0 a plan was printed, 1 failed, 2 an argument is wrong or a path cannot be read.
-With --exit-code: 0 nothing to migrate, 6 something to migrate or to look at, 7 an error among the findings.
+Exit codes: 0 done, 1 failed, 2 an argument is wrong or a path cannot be read.
+With --exit-code: 0 nothing to migrate, 6 something to migrate or to look at, 7 an error among the findings, or
+something that was left as it was.
 
 Every finding is explained in docs/migrate.md.";
 
 /// Arguments of `wib migrate`.
+#[allow(clippy::struct_excessive_bools)] // each is a flag of its own
 #[derive(Args, Clone, Debug)]
 pub struct MigrateArgs {
     /// Files and folders with manifests, kustomizations and values of charts; - for standard input.

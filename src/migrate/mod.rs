@@ -102,7 +102,7 @@ fn rewritten(args: &MigrateArgs, sources: &Sources, defaults: &Defaults, bar: Ba
     let rewriting = rewrite::rewrite(sources, defaults, until, &bar);
     drop(bar);
     if args.diff {
-        print(rewrite::patch(&rewriting.files).as_bytes())?;
+        print(rewrite::unified(&rewriting.files).as_bytes())?;
         let mut told = Vec::new();
         print::left(&rewriting, &mut told).map_err(Failure::Write)?;
         anstream::stderr().write_all(&told).map_err(Failure::Write)?;

@@ -69,9 +69,9 @@ fn kustomization(rest: &str) -> String {
 
 async fn the_fixtures_become_what_is_written_there() -> Result<()> {
     for name in ["overlays", "flat"] {
-        let (patch, left) = migrate(&fixtures().join(name), &["--diff", "."])?;
+        let (diff, left) = migrate(&fixtures().join(name), &["--diff", "."])?;
         let path = fixtures().join(format!("{name}.patch"));
-        let found = format!("{patch}{left}");
+        let found = format!("{diff}{left}");
         if std::env::var_os("UPDATE").is_some() {
             fs::write(&path, &found)?;
         }
@@ -80,12 +80,12 @@ async fn the_fixtures_become_what_is_written_there() -> Result<()> {
     Ok(())
 }
 
-async fn what_cannot_be_whole_is_left_with_its_reason() -> Result<()> {
-    let folder = tempfile::tempdir()?;
+/// What cannot be rewritten as a whole, beside something that can.
+fn doubtful() -> Vec<(&'static str, String)> {
     let overlay = |namespace: &str, rest: &str| {
         kustomization(&format!("namespace: {namespace}\nresources:\n- ../base\n{rest}"))
     };
-    let files = [
+    vec![
         (
             "base/kustomization.yaml",
             kustomization("resources:\n- shared.yaml\n- identity.yaml\n"),
@@ -139,7 +139,12 @@ async fn what_cannot_be_whole_is_left_with_its_reason() -> Result<()> {
                 identity("old", &format!("{ID}/old"))
             ),
         ),
-    ];
+    ]
+}
+
+async fn what_cannot_be_whole_is_left_with_its_reason() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let files = doubtful();
     write(folder.path(), &files)?;
     let (told, _) = migrate(folder.path(), &["--in-place", "."])?;
     let left: Vec<&str> = told.lines().filter(|line| line.starts_with("left")).collect();

@@ -165,8 +165,8 @@ pub fn show(path: &[Step]) -> String {
     for step in path {
         match step {
             Step::Key(key) if text.is_empty() => text.push_str(key),
-            Step::Key(key) => text.push_str(&format!(".{key}")),
-            Step::Item(number) => text.push_str(&format!("[{number}]")),
+            Step::Key(key) => text.extend([".", key]),
+            Step::Item(number) => text.extend(["[", &number.to_string(), "]"]),
         }
     }
     text

@@ -44,7 +44,7 @@ pub fn structure(text: &str, root: &Arc<Node>, edit: &Edit) -> Option<String> {
             let (last, parent) = edit.path.split_last()?;
             match (top.at(parent)?, last) {
                 (Container::Mapping(mapping), Step::Key(key)) => drop(mapping.remove(key.as_str())?),
-                (Container::Sequence(list), Step::Item(number)) => drop(list.remove(*number)?),
+                (Container::Sequence(items), Step::Item(number)) => drop(items.remove(*number)?),
                 _ => return None,
             }
         }

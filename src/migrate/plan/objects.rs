@@ -98,7 +98,9 @@ pub fn outputs(draft: &Draft<'_>, switch: usize, seen: &mut Seen, all: &mut Vec<
         match seen.entry((output.environment.clone(), output.title.clone())) {
             Entry::Occupied(known) => {
                 let users = all.get_mut(*known.get()).map(|known| &mut known.switches);
-                users.into_iter().for_each(|users| users.push(switch));
+                if let Some(users) = users {
+                    users.push(switch);
+                }
             }
             Entry::Vacant(free) => {
                 free.insert(all.len());

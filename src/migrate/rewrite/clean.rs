@@ -51,13 +51,13 @@ pub fn remove<'a>(
     removals: &[&'a Reference],
     changes: &mut Changes<'_>,
 ) -> Result<(), Problem> {
-    let named = all_names(sources, models);
-    let names = |at: &'a Reference| Gone {
+    let known = all_names(sources, models);
+    let object = |at: &'a Reference| Gone {
         at,
         file: sources.place(at.mark).file,
-        names: named.get(&at.mark).cloned().unwrap_or_default(),
+        names: known.get(&at.mark).cloned().unwrap_or_default(),
     };
-    let gone: Vec<Gone<'_>> = removals.iter().map(|at| names(at)).collect();
+    let gone: Vec<Gone<'_>> = removals.iter().map(|at| object(at)).collect();
     for gone in &gone {
         changes.remove(gone.at.mark)?;
     }
@@ -71,7 +71,7 @@ pub fn remove<'a>(
     let stays: Vec<Gone<'_>> = identities
         .chain(bindings)
         .filter(|at| !marks.contains(&at.mark))
-        .map(names)
+        .map(object)
         .collect();
     if gone.is_empty() {
         return Ok(());
@@ -89,12 +89,12 @@ pub fn remove<'a>(
         if hits.is_empty() {
             continue;
         }
-        let names = Names {
+        let meant = Names {
             gone: hits.iter().filter_map(|n| gone.get(*n)).collect(),
             stays: others.iter().filter_map(|n| stays.get(*n)).collect(),
         };
-        variables(kustomization, &names)?;
-        patches(sources, kustomization, &names, changes)?;
+        variables(kustomization, &meant)?;
+        patches(sources, kustomization, &meant, changes)?;
     }
     emptied(sources, changes)
 }
@@ -296,7 +296,9 @@ fn references(sources: &Sources) -> impl Iterator<Item = (&Arc<Node>, String)> {
 fn remove_file(sources: &Sources, path: &str, changes: &mut Changes<'_>) {
     let asked = |file: &usize| sources.files.get(*file).is_some_and(|source| source.asked);
     let file = sources.index_of(path).filter(asked);
-    file.into_iter().for_each(|file| changes.remove_file(file));
+    if let Some(file) = file {
+        changes.remove_file(file);
+    }
 }
 
 /// Takes out what names files that are left empty, and kustomizations that are left without anything to build.

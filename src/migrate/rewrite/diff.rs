@@ -10,8 +10,8 @@ use super::FileChange;
 const CONTEXT: usize = 3;
 
 /// All changes as one patch, for `git apply` and `patch -p1`.
-pub fn patch(files: &[FileChange]) -> String {
-    let mut patch = String::new();
+pub fn unified(files: &[FileChange]) -> String {
+    let mut out = String::new();
     for file in files {
         let path = file.path.trim_start_matches('/');
         let name = |side: &str, there: bool| {
@@ -22,12 +22,12 @@ pub fn patch(files: &[FileChange]) -> String {
             }
         };
         let (old, new) = (name("a", file.before.is_some()), name("b", file.after.is_some()));
-        let _ = writeln!(patch, "diff --git a/{path} b/{path}");
+        let _ = writeln!(out, "diff --git a/{path} b/{path}");
         if file.before.is_none() {
-            patch.push_str("new file mode 100644\n");
+            out.push_str("new file mode 100644\n");
         }
         if file.after.is_none() {
-            patch.push_str("deleted file mode 100644\n");
+            out.push_str("deleted file mode 100644\n");
         }
         let (before, after) = (
             file.before.as_deref().unwrap_or_default(),
@@ -35,10 +35,10 @@ pub fn patch(files: &[FileChange]) -> String {
         );
         let diff = TextDiff::from_lines(before, after);
         let _ = write!(
-            patch,
+            out,
             "{}",
             diff.unified_diff().context_radius(CONTEXT).header(&old, &new)
         );
     }
-    patch
+    out
 }

@@ -20,7 +20,7 @@ mod verify;
 use std::collections::BTreeSet;
 
 pub use changes::FileChange;
-pub use diff::patch;
+pub use diff::unified;
 pub use group::Group;
 use place::Place;
 use serde::Serialize;
@@ -114,7 +114,7 @@ impl<'a, 'm> Run<'a, 'm> {
                 }
                 Err(problem) => problem,
             };
-            if !self.leave_out(problem) {
+            if !self.leave_out(&problem) {
                 return self.finish(Vec::new());
             }
         }
@@ -149,13 +149,13 @@ impl<'a, 'm> Run<'a, 'm> {
     }
 
     /// Takes out what a problem is about. Says whether there was something to take out.
-    fn leave_out(&mut self, problem: Problem) -> bool {
+    fn leave_out(&mut self, problem: &Problem) -> bool {
         let removals = if self.until >= Until::Clean {
             self.removals()
         } else {
             Vec::new()
         };
-        if self.units.leave_out(&problem) {
+        if self.units.leave_out(problem) {
             return true;
         }
         // What is removed may be as large as what is left out at a time: a file, or everything.
