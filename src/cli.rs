@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-pub use migrate::{MigrateArgs, MigrateOutput};
+pub use migrate::{ClusterArgs, MigrateArgs, MigrateOutput, MigrateStep};
 
 use crate::api::DeletionPolicy;
 use crate::azure::{Cloud, CredentialKind, Pacing};
@@ -42,9 +42,9 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Print the CustomResourceDefinition as YAML.
     Crd,
-    /// Plan the migration from aad-pod-identity. Reads files, changes nothing.
+    /// Plan the migration from aad-pod-identity, or carry it out.
     #[command(after_help = migrate::AFTER_HELP)]
-    Migrate(MigrateArgs),
+    Migrate(Box<MigrateArgs>),
 }
 
 /// Settings of the operator.

@@ -35,6 +35,8 @@ pub enum Code {
     DefinedTwice,
     DefinedDifferently,
     NamespaceMissing,
+    ClusterForbidden,
+    OtherNamespaces,
     // Identities.
     IdentityType,
     AuxiliaryTenants,
@@ -98,6 +100,7 @@ impl Code {
         match self {
             Self::Unreadable
             | Self::KustomizationUnresolved
+            | Self::ClusterForbidden
             | Self::DefinedDifferently
             | Self::IdentityType
             | Self::AuxiliaryTenants

@@ -2,13 +2,15 @@
 //!
 //! It goes one way: files → source → kustomize → model → join → checks and plan → print. All but the first and
 //! this file are pure. Every node of every document keeps its place, through patches as well, so that each finding
-//! names the line to change.
+//! names the line to change. `live` reads clusters into files as well, and carries out plans there.
 
 mod checks;
 mod files;
 mod finding;
+mod folder;
 mod join;
 mod kustomize;
+mod live;
 mod model;
 mod object;
 mod plan;
@@ -19,6 +21,7 @@ mod text;
 mod yaml;
 
 use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 
 pub use finding::{Code, Severity};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -50,6 +53,20 @@ pub enum Failure {
     /// The result has no form.
     #[error("cannot print the result: {0}")]
     Form(String),
+    /// Arguments do not go together.
+    #[error("{0}")]
+    Usage(String),
+    /// The cluster cannot be used, or nothing can be done there.
+    #[error(transparent)]
+    Cluster(#[from] live::Error),
+    /// Some objects could not be done.
+    #[error(
+        "{0} objects could not be done; what was said of each is above. Run it again when that is mended"
+    )]
+    Incomplete(usize),
+    /// The folder for the result cannot be used.
+    #[error(transparent)]
+    Folder(#[from] folder::Error),
 }
 
 /// Something to migrate, or to look at.
@@ -58,16 +75,39 @@ pub const EXIT_WORK: u8 = 6;
 /// Something that a person has to decide or repair.
 pub const EXIT_ERRORS: u8 = 7;
 
-/// Reads, plans and prints. Says with which code the process is to end.
+/// Reads, plans and prints, or carries out. Says with which code the process is to end.
 ///
 /// # Errors
-/// If there is nothing to read, or the result cannot be written.
+/// If there is nothing to read, the result cannot be written, or something could not be done.
 pub fn run(args: &MigrateArgs) -> Result<u8, Failure> {
+    check(args)?;
+    let here = [PathBuf::from(".")];
+    let paths = if args.paths.is_empty() && !args.cluster.cluster {
+        &here[..]
+    } else {
+        &args.paths[..]
+    };
     let bar = Bar::new();
-    let sources = files::read(&args.paths, &mut io::stdin().lock(), &bar)?;
+    let sources = files::read(paths, &mut io::stdin().lock(), &bar)?;
     bar.0.finish_and_clear();
-    let report = report::report(&sources, &args.namespace, args.namespaced);
-    let text = render(&report, args.output)?;
+    let (report, switched) = if args.cluster.cluster {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        match runtime
+            .map_err(Failure::Write)?
+            .block_on(live::run(args, sources))?
+        {
+            live::Outcome::Plan(report, switched) => (*report, switched),
+            live::Outcome::Step(0) => return Ok(0),
+            live::Outcome::Step(failed) => return Err(Failure::Incomplete(failed)),
+        }
+    } else {
+        let namespace = args.namespace.as_deref().unwrap_or("default");
+        (report::report(&sources, namespace, args.namespaced), Vec::new())
+    };
+    let text = match &args.output_dir {
+        Some(folder) => folder::write(folder, &report, &switched, args.force)?,
+        None => render(&report, args.output)?,
+    };
     match write(&text) {
         // Whoever read it has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
@@ -79,6 +119,21 @@ pub fn run(args: &MigrateArgs) -> Result<u8, Failure> {
         () if report.has_work() => EXIT_WORK,
         () => 0,
     })
+}
+
+/// What the parser of arguments does not check.
+fn check(args: &MigrateArgs) -> Result<(), Failure> {
+    let cluster = &args.cluster;
+    let usage = |text: &str| Err(Failure::Usage(text.to_owned()));
+    if cluster.apply && cluster.step.is_none() {
+        return usage(
+            "--apply needs --step: first grant, and when all bindings are Ready switch, and when all pods work clean",
+        );
+    }
+    if (cluster.apply || cluster.rollback) && !args.paths.is_empty() {
+        return usage("--apply and --rollback change what the cluster holds: leave out the paths");
+    }
+    Ok(())
 }
 
 fn write(text: &[u8]) -> io::Result<()> {
@@ -96,7 +151,7 @@ fn render(report: &Report, output: MigrateOutput) -> Result<Vec<u8>, Failure> {
             text.push(b'\n');
         }
         MigrateOutput::Yaml => {
-            for (number, output) in objects(report)?.into_iter().enumerate() {
+            for (number, (_, output)) in objects(report)?.into_iter().enumerate() {
                 if number > 0 {
                     text.extend_from_slice(b"---\n");
                 }
@@ -107,8 +162,8 @@ fn render(report: &Report, output: MigrateOutput) -> Result<Vec<u8>, Failure> {
     Ok(text)
 }
 
-/// The objects to apply, each once.
-fn objects(report: &Report) -> Result<Vec<&serde_json::Value>, Failure> {
+/// The objects to apply with what they are called, each once.
+fn objects(report: &Report) -> Result<Vec<(&str, &serde_json::Value)>, Failure> {
     let mut seen: std::collections::BTreeMap<&str, &plan::Output> = std::collections::BTreeMap::new();
     let mut objects = Vec::new();
     for output in &report.plan.outputs {
@@ -126,7 +181,7 @@ fn objects(report: &Report) -> Result<Vec<&serde_json::Value>, Failure> {
             }
             None => {
                 seen.insert(&output.title, output);
-                objects.push(&output.value);
+                objects.push((output.title.as_str(), &output.value));
             }
         }
     }

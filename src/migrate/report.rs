@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::finding::{Finding, Severity};
 use super::join::{Index, Joined};
-use super::plan::{Plan, State};
+use super::plan::{Chosen, Plan, State};
 use super::source::Sources;
 use super::{checks, kustomize, model, plan};
 
@@ -51,6 +51,11 @@ pub struct Report {
 /// Makes the report of what was read. `namespace` is that of objects that name none; `namespaced` says that pod
 /// identity runs in namespaced mode, where no file says so.
 pub fn report(sources: &Sources, namespace: &str, namespaced: bool) -> Report {
+    report_with(sources, namespace, namespaced, &Chosen::default())
+}
+
+/// The same, where a migration has begun already and ServiceAccounts have been chosen.
+pub fn report_with(sources: &Sources, namespace: &str, namespaced: bool, chosen: &Chosen) -> Report {
     let (environments, unresolved) = kustomize::environments(sources);
     let (models, notes) = model::models(&environments, sources, namespace);
     let installed = models.iter().flat_map(|model| &model.installation);
@@ -66,7 +71,7 @@ pub fn report(sources: &Sources, namespace: &str, namespaced: bool) -> Report {
                 .collect::<Vec<_>>()
         })
         .collect();
-    let plan = plan::plan(sources, &models, &index, &joined);
+    let plan = plan::plan(sources, &models, &index, &joined, chosen);
     let mut findings = sources.findings.clone();
     findings.extend(unresolved);
     findings.extend(notes);
@@ -81,12 +86,6 @@ pub fn report(sources: &Sources, namespace: &str, namespaced: bool) -> Report {
         }
         same
     });
-    let of = |severity| {
-        findings
-            .iter()
-            .filter(|finding| finding.severity == severity)
-            .count()
-    };
     let documents = || sources.files.iter().flat_map(|source| &source.documents);
     let summary = Summary {
         files: sources.files.len(),
@@ -101,18 +100,25 @@ pub fn report(sources: &Sources, namespace: &str, namespaced: bool) -> Report {
             .iter()
             .filter(|workload| workload.state == State::Planned)
             .count(),
-        errors: of(Severity::Error),
-        warnings: of(Severity::Warning),
-        infos: of(Severity::Info),
+        ..Summary::default()
     };
-    Report {
+    let mut report = Report {
         summary,
         plan,
         findings,
-    }
+    };
+    report.count();
+    report
 }
 
 impl Report {
+    /// Counts the findings.
+    pub fn count(&mut self) {
+        let of = |severity| self.findings.iter().filter(|f| f.severity == severity).count();
+        let (errors, warnings, infos) = (of(Severity::Error), of(Severity::Warning), of(Severity::Info));
+        (self.summary.errors, self.summary.warnings, self.summary.infos) = (errors, warnings, infos);
+    }
+
     /// Whether a person has to decide or repair something.
     pub fn has_errors(&self) -> bool {
         self.summary.errors > 0

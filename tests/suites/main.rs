@@ -27,6 +27,7 @@ mod lifecycle;
 mod limits;
 mod mappings;
 mod migrate;
+mod migrate_live;
 mod monitoring;
 mod ownership;
 mod process;
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
         gitops::trials(),
         chart::trials(),
         migrate::trials(),
+        migrate_live::trials(),
     ];
     runner::run(suites.into_iter().flatten().collect())
 }
