@@ -61,6 +61,7 @@ pub struct MigrateArgs {
 /// Settings for clusters.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Clusters")]
+#[allow(clippy::struct_excessive_bools)] // each is a flag
 pub struct ClusterArgs {
     /// Read the cluster of the kubeconfig, alone or beside PATHs. Changes nothing without --apply or --rollback.
     #[arg(long)]

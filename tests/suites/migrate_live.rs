@@ -11,8 +11,9 @@ use crashes::killed_after_every_write_it_ends_the_same;
 use refusals::{
     a_conflict_is_tried_again_with_what_is_there_then, a_full_journal_stops_before_anything_is_done,
     a_workload_whose_bindings_are_not_ready_is_not_switched, arguments_that_do_not_go_together_are_refused,
-    folders_hold_what_kubectl_takes, rights_that_are_missing_are_named_and_nothing_is_done,
-    what_cannot_be_changed_is_left_and_said, what_is_used_is_not_removed,
+    folders_hold_what_kubectl_takes, long_lists_are_read_page_by_page,
+    rights_that_are_missing_are_named_and_nothing_is_done, what_cannot_be_changed_is_left_and_said,
+    what_is_used_is_not_removed, who_sees_one_namespace_migrates_what_is_certain,
 };
 use whole::a_cluster_is_migrated_and_brought_back;
 
@@ -28,5 +29,7 @@ trials![
     alone a_conflict_is_tried_again_with_what_is_there_then,
     alone a_full_journal_stops_before_anything_is_done,
     alone folders_hold_what_kubectl_takes,
+    alone who_sees_one_namespace_migrates_what_is_certain,
+    alone long_lists_are_read_page_by_page,
     alone arguments_that_do_not_go_together_are_refused,
 ];

@@ -1,15 +1,16 @@
 //! The third step: bindings and identities of pod identity that the switched workloads used, and nothing else does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use kube::api::{DeleteParams, DynamicObject, Preconditions};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Run;
 use super::client::{Error, Kubernetes, is_not_found, title};
-use super::journal::{self, Entries, Entry, Removed, State, Switched};
-use super::object::{keeper, recreatable};
+use super::journal::{self, Entry, Removed, State, Switched};
+use super::object::recreatable;
 use super::read::{Scope, Snapshot, User, read};
+use super::verdict::{Fate, Verdict, field, hold, kind, name, name_of, verdicts};
 use super::wait::{Rollout, rollout};
 use crate::migrate::finding::Code;
 use crate::migrate::model::POD_IDENTITY;
@@ -37,27 +38,26 @@ pub async fn clean(run: &mut Run<'_>) -> Result<(), Error> {
             }
         }
     }
-    let verdicts = verdicts(&journals, &snapshot.pod_identity, &users);
+    let hold = |object: &DynamicObject| hold(object, run.scope, run.args.include_managed);
+    let verdicts = verdicts(&journals, &snapshot.pod_identity, &users, &hold);
     run.say.begin("clean", verdicts.len());
-    for verdict in &verdicts {
-        let object = verdict.object;
+    let mut staying = BTreeSet::new();
+    for Verdict { object, fate } in &verdicts {
         let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-        if let Some(why) = &verdict.keep {
-            run.say.left("kept", verdict.title(), why);
-        } else if !run.scope.holds(namespace) {
-            run.say.left(
-                "kept",
-                verdict.title(),
-                "it is in another namespace: run the step there, or with -A",
-            );
-        } else if let Some(keeper) = keeper(object).filter(|_| !run.args.include_managed) {
-            let why = format!("{keeper} would make it anew: remove it there, or say --include-managed");
-            run.say.failed(verdict.title(), why);
-        } else {
-            match remove(run.kubernetes, namespace, object).await {
-                Ok(()) => run.say.done("removed", verdict.title()),
-                Err(error) => run.say.failed(verdict.title(), error),
+        let title = name_of(object);
+        match fate {
+            Fate::Keep(why) => run.say.left("kept", title, why),
+            Fate::Refuse(why) => run.say.failed(title, why),
+            Fate::Remove if staying.contains(&name(object)) => {
+                run.say.left("kept", title, "as long as there are bindings to it");
             }
+            Fate::Remove => match remove(run.kubernetes, namespace, object).await {
+                Ok(()) => run.say.done("removed", title),
+                Err(error) => {
+                    staying.insert(format!("{namespace}/{}", field(object, "azureIdentity")));
+                    run.say.failed(title, error);
+                }
+            },
         }
         run.say.step();
     }
@@ -110,125 +110,6 @@ async fn runs(
     })
 }
 
-/// What becomes of an object.
-#[derive(Debug)]
-pub struct Verdict<'a> {
-    pub object: &'a DynamicObject,
-    /// Why it has to stay.
-    pub keep: Option<String>,
-}
-
-impl Verdict<'_> {
-    pub fn title(&self) -> String {
-        let metadata = &self.object.metadata;
-        title(
-            kind(self.object),
-            metadata.namespace.as_deref(),
-            metadata.name.as_deref().unwrap_or_default(),
-        )
-    }
-}
-
-fn kind(object: &DynamicObject) -> &str {
-    object.types.as_ref().map_or("", |types| types.kind.as_str())
-}
-
-/// What becomes of the bindings and identities that the switched workloads used: bindings first. Pure.
-pub fn verdicts<'a>(
-    journals: &Entries,
-    pod_identity: &'a [DynamicObject],
-    users: &[User],
-) -> Vec<Verdict<'a>> {
-    let switched: Vec<(&String, &Switched)> = journals
-        .iter()
-        .flat_map(|(namespace, entries)| entries.values().map(move |entry| (namespace, entry)))
-        .filter_map(|(namespace, entry)| match entry {
-            Entry::Switched(switched) => Some((namespace, &**switched)),
-            _ => None,
-        })
-        .collect();
-    // Pods that kept the label for the sake of a selector carry both.
-    let kept: BTreeSet<(&str, &str)> = switched
-        .iter()
-        .filter_map(|(namespace, s)| Some((namespace.as_str(), s.after.aadpodidbinding.as_deref()?)))
-        .collect();
-    let mut by_label: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for user in users {
-        let Some(label) = user.label.as_deref() else {
-            continue;
-        };
-        if !(user.uses && kept.contains(&(user.namespace.as_str(), label))) {
-            by_label.entry(label).or_default().insert(&user.title);
-        }
-    }
-    let named = |list: fn(&Switched) -> &Vec<String>| -> BTreeSet<&str> {
-        switched
-            .iter()
-            .flat_map(|(_, s)| list(s))
-            .map(String::as_str)
-            .collect()
-    };
-    let (bindings, identities) = (named(|s| &s.bindings), named(|s| &s.identities));
-    let mut verdicts = Vec::new();
-    let mut staying: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for object in pod_identity.iter().filter(|o| kind(o) == "AzureIdentityBinding") {
-        let selector = field(object, "selector");
-        let users = by_label.get(selector).filter(|_| !selector.is_empty());
-        let wanted = bindings.contains(name(object).as_str());
-        if wanted {
-            let keep = users.map(|users| format!("until they are migrated: {}", some(users.iter().copied())));
-            verdicts.push(Verdict { object, keep });
-        }
-        if !wanted || users.is_some() {
-            let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-            let identity = format!("{namespace}/{}", field(object, "azureIdentity"));
-            staying.entry(identity).or_default().insert(name(object));
-        }
-    }
-    for object in pod_identity.iter().filter(|o| kind(o) == "AzureIdentity") {
-        if identities.contains(name(object).as_str()) {
-            let keep = staying.get(&name(object)).map(|bindings| {
-                format!(
-                    "as long as there are bindings to it: {}",
-                    some(bindings.iter().map(String::as_str))
-                )
-            });
-            verdicts.push(Verdict { object, keep });
-        }
-    }
-    verdicts
-}
-
-/// Namespace and name.
-fn name(object: &DynamicObject) -> String {
-    let metadata = &object.metadata;
-    let part = |text: &Option<String>| text.clone().unwrap_or_default();
-    format!("{}/{}", part(&metadata.namespace), part(&metadata.name))
-}
-
-/// A text of the spec, in any case, as pod identity up to 1.5 read it.
-fn field<'a>(object: &'a DynamicObject, key: &str) -> &'a str {
-    let spec = object.data["spec"].as_object();
-    let exact = spec.and_then(|spec| spec.get(key));
-    let any = || {
-        spec?
-            .iter()
-            .find(|(other, _)| other.eq_ignore_ascii_case(key))
-            .map(|(_, value)| value)
-    };
-    exact.or_else(any).and_then(Value::as_str).unwrap_or_default()
-}
-
-/// The first of some names, and how many more.
-fn some<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let names: Vec<&str> = names.collect();
-    let first = names.iter().take(3).copied().collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(3) {
-        0 => first,
-        more => format!("{first} and {more} more"),
-    }
-}
-
 /// Removes an object as it was read, once the journal holds it.
 async fn remove(kubernetes: &Kubernetes, namespace: &str, object: &DynamicObject) -> Result<(), Error> {
     let entry = Entry::Removed(Removed {
@@ -251,107 +132,5 @@ async fn remove(kubernetes: &Kubernetes, namespace: &str, object: &DynamicObject
     {
         Err(error) if !is_not_found(&error) => Err(Error::call("delete it", error)),
         _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn object(kind: &str, name: &str, spec: Value) -> DynamicObject {
-        let value = json!({
-            "apiVersion": "aadpodidentity.k8s.io/v1", "kind": kind,
-            "metadata": { "namespace": "shop", "name": name }, "spec": spec,
-        });
-        serde_json::from_value(value).unwrap()
-    }
-
-    fn binding(name: &str, identity: &str, selector: &str) -> DynamicObject {
-        object(
-            "AzureIdentityBinding",
-            name,
-            json!({ "AzureIdentity": identity, "selector": selector }),
-        )
-    }
-
-    fn journals(after: Option<&str>) -> Entries {
-        let label = |label: &str| State {
-            aadpodidbinding: Some(label.to_owned()),
-            ..State::default()
-        };
-        let switched = Entry::Switched(Box::new(Switched {
-            group: "apps".to_owned(),
-            kind: "Deployment".to_owned(),
-            name: "web".to_owned(),
-            before: label("web"),
-            after: after.map(label).unwrap_or_default(),
-            bindings: vec!["shop/web".to_owned()],
-            identities: vec!["shop/id".to_owned()],
-        }));
-        Entries::from([("shop".to_owned(), BTreeMap::from([(switched.key(), switched)]))])
-    }
-
-    fn user(title: &str, label: &str, uses: bool) -> User {
-        User {
-            title: title.to_owned(),
-            namespace: "shop".to_owned(),
-            label: Some(label.to_owned()),
-            uses,
-            account: "web".to_owned(),
-        }
-    }
-
-    fn decided(after: Option<&str>, more: &[DynamicObject], users: &[User]) -> Vec<(String, bool)> {
-        let mut all = vec![
-            binding("web", "id", "web"),
-            object("AzureIdentity", "id", json!({})),
-        ];
-        all.extend(more.iter().cloned());
-        let verdicts = verdicts(&journals(after), &all, users);
-        verdicts.iter().map(|v| (v.title(), v.keep.is_none())).collect()
-    }
-
-    fn both(binding: bool, identity: bool) -> Vec<(String, bool)> {
-        vec![
-            ("AzureIdentityBinding shop/web".to_owned(), binding),
-            ("AzureIdentity shop/id".to_owned(), identity),
-        ]
-    }
-
-    #[test]
-    fn what_nothing_uses_goes_and_what_nobody_switched_stays_out() {
-        let other = [
-            binding("other", "other", "other"),
-            object("AzureIdentity", "other", json!({})),
-        ];
-        assert_eq!(decided(None, &other, &[]), both(true, true));
-    }
-
-    #[test]
-    fn what_something_uses_stays() {
-        let old = user("Pod shop/web-1", "web", false);
-        assert_eq!(decided(None, &[], std::slice::from_ref(&old)), both(false, false));
-        let other = binding("second", "id", "second");
-        assert_eq!(
-            decided(None, std::slice::from_ref(&other), &[]),
-            both(true, false)
-        );
-    }
-
-    #[test]
-    fn pods_that_kept_the_label_for_a_selector_are_no_users_once_they_are_switched() {
-        assert_eq!(
-            decided(Some("web"), &[], &[user("Pod shop/web-1", "web", true)]),
-            both(true, true)
-        );
-        assert_eq!(
-            decided(Some("web"), &[], &[user("Pod shop/web-1", "web", false)]),
-            both(false, false)
-        );
-        // Nobody says of these that they were switched.
-        assert_eq!(
-            decided(None, &[], &[user("Pod shop/web-1", "web", true)]),
-            both(false, false)
-        );
     }
 }

@@ -202,7 +202,7 @@ impl Kubernetes {
             api_version: resource.api_version.clone(),
             kind: resource.kind.clone(),
         });
-        let place = namespace.map_or("all namespaces".to_owned(), |n| format!("namespace {n}"));
+        let place = namespace.map_or_else(|| "all namespaces".to_owned(), |n| format!("namespace {n}"));
         let failed = |e| Error::call(format!("list {kind} objects in {place}"), e);
         let mut lists = 0;
         loop {

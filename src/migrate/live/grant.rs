@@ -38,7 +38,7 @@ impl Wanted<'_> {
 
 /// Carries it out.
 pub async fn grant(run: &mut Run<'_>, plan: &Plan, outputs: &[(&str, &Value)]) -> Result<(), Error> {
-    for workload in plan.workloads.iter().filter(|w| w.why.first().is_some()) {
+    for workload in plan.workloads.iter().filter(|w| !w.why.is_empty()) {
         let object = format!("{} {}/{}", workload.kind, workload.namespace, workload.name);
         run.say.left("skipped", object, &workload.why.join("; "));
     }
@@ -65,6 +65,14 @@ pub async fn grant(run: &mut Run<'_>, plan: &Plan, outputs: &[(&str, &Value)]) -
             wanted.namespace.clone(),
             wanted.name.clone(),
         ));
+        if there
+            .as_ref()
+            .is_some_and(|there| there.metadata.deletion_timestamp.is_some())
+        {
+            run.say
+                .failed(title, "it is being deleted: run the step again when it is gone");
+            continue;
+        }
         let same = |there: &DynamicObject| {
             // What somebody has made of a ServiceAccount is theirs.
             wanted.kind == "ServiceAccount" || contains(&json!(there), value)

@@ -13,10 +13,12 @@ mod read;
 mod rollback;
 mod say;
 mod switch;
+mod verdict;
 mod wait;
 
 use std::collections::BTreeSet;
 
+use kube::api::DynamicObject;
 use serde_json::Value;
 
 pub use client::Error;
@@ -25,6 +27,7 @@ use journal::{Entries, Entry};
 use object::{Pods, Template};
 use read::{Scope, Snapshot};
 use say::Say;
+use verdict::Fate;
 
 use super::finding::{Code, Finding, Place, Severity};
 use super::plan::{Action, Chosen, Item, Plan, Step};
@@ -94,7 +97,7 @@ pub async fn run(args: &MigrateArgs, sources: Sources) -> Result<Outcome, Error>
                     return Ok(Outcome::Plan(Box::new(report), switched));
                 }
                 Some(step) => {
-                    everything_was_read(&report)?;
+                    everything_was_read(&report.findings)?;
                     if step == MigrateStep::Grant {
                         let outputs = super::objects(&report).map_err(|e| Error::Other(e.to_string()))?;
                         grant::grant(&mut run, &report.plan, &outputs).await?;
@@ -228,24 +231,25 @@ fn cleaning(plan: &mut Plan, journals: &Entries, snapshot: &Snapshot, scope: &Sc
         .and_then(|at| plan.steps.get(at))
         .map(|step| step.items.iter().map(|item| item.object.clone()).collect())
         .unwrap_or_default();
-    let verdicts = clean::verdicts(journals, &snapshot.pod_identity, &snapshot.users);
-    let within = |verdict: &&clean::Verdict<'_>| {
-        scope.holds(verdict.object.metadata.namespace.as_deref().unwrap_or_default())
-    };
+    let hold = |object: &DynamicObject| verdict::hold(object, scope, false);
+    let verdicts = verdict::verdicts(journals, &snapshot.pod_identity, &snapshot.users, &hold);
     let items: Vec<Item> = verdicts
-        .iter()
-        .filter(within)
-        .filter(|verdict| !known.contains(&verdict.title()))
-        .map(|verdict| Item {
-            action: if verdict.keep.is_some() {
-                Action::Keep
-            } else {
-                Action::Remove
-            },
-            object: verdict.title(),
-            place: None,
-            environment: None,
-            detail: verdict.keep.clone().unwrap_or_default(),
+        .into_iter()
+        .map(|verdict| (verdict::name_of(verdict.object), verdict.fate))
+        .filter(|(object, _)| !known.contains(object))
+        .map(|(object, fate)| {
+            let (action, detail) = match fate {
+                Fate::Remove => (Action::Remove, String::new()),
+                Fate::Keep(why) => (Action::Keep, why),
+                Fate::Refuse(why) => (Action::Remove, why),
+            };
+            Item {
+                action,
+                object,
+                place: None,
+                environment: None,
+                detail,
+            }
         })
         .collect();
     if items.is_empty() {
@@ -265,9 +269,8 @@ fn cleaning(plan: &mut Plan, journals: &Entries, snapshot: &Snapshot, scope: &Sc
 }
 
 /// Nothing is done on what is known in part only.
-fn everything_was_read(report: &Report) -> Result<(), Error> {
-    let missing: Vec<&str> = report
-        .findings
+fn everything_was_read(findings: &[Finding]) -> Result<(), Error> {
+    let missing: Vec<&str> = findings
         .iter()
         .filter(|finding| finding.code == Code::ClusterForbidden)
         .map(|finding| finding.reason.as_str())

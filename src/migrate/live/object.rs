@@ -80,7 +80,7 @@ impl Template {
     /// That of a kind.
     pub fn of(group: &str, kind: &str) -> Option<Self> {
         let (metadata, spec) = pod_paths(group, kind)?;
-        let pointer = |keys: Vec<&str>| keys.iter().map(|key| format!("/{key}")).collect();
+        let pointer = |keys: Vec<&str>| ["/", &keys.join("/")].concat();
         Some(Self {
             metadata: pointer(metadata),
             spec: pointer(spec),

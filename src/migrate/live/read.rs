@@ -77,7 +77,7 @@ pub async fn read(
         progress(kinds.len() as u64, kind.kind);
         let objects = snapshot.list(kubernetes, kind, scope).await?;
         for object in objects {
-            snapshot.take(kind, object);
+            snapshot.take(kind, &object);
         }
     }
     if *scope != Scope::All {
@@ -105,11 +105,12 @@ impl Snapshot {
     ) -> Result<Vec<DynamicObject>, Error> {
         let everything = ListParams::default();
         let wide = kind.role == Role::PodIdentity;
-        let namespace = scope.namespace().filter(|_| !wide);
+        let own = scope.namespace();
+        let namespace = own.filter(|_| !wide);
         let mut answer = kubernetes
             .list(kind.group, kind.kind, namespace, &everything)
             .await;
-        if let (true, Some(own), Err(error)) = (wide, scope.namespace(), &answer)
+        if let (true, Some(own), Err(error)) = (wide, own, &answer)
             && error.is_forbidden()
         {
             let action = "If pod identity does not run in namespaced mode, bindings of other namespaces may give these \
@@ -121,8 +122,13 @@ impl Snapshot {
                 .await;
         }
         match answer {
+            Err(error) if error.is_forbidden() && own.is_some() && kind.kind.starts_with("Cluster") => {
+                let action = "Look at these yourself, or run it with the right to list them.";
+                self.find(Code::OtherNamespaces, kind.kind, "", sentence(&error), action);
+                Ok(Vec::new())
+            }
             Err(error) if error.is_forbidden() => {
-                let own = scope.namespace().unwrap_or_default();
+                let own = own.unwrap_or_default();
                 let action =
                     "Nothing can be applied without it: docs/migrate.md lists the rights that are needed.";
                 self.find(Code::ClusterForbidden, kind.kind, own, sentence(&error), action);
@@ -140,7 +146,7 @@ impl Snapshot {
         self.findings.push(Finding::new(code, place, reason, action));
     }
 
-    fn take(&mut self, kind: &Kind, object: DynamicObject) {
+    fn take(&mut self, kind: &Kind, object: &DynamicObject) {
         let name = object.metadata.name.clone().unwrap_or_default();
         let namespace = object.metadata.namespace.clone();
         let value = json!(object);
@@ -150,7 +156,7 @@ impl Snapshot {
         if kind.kind == "AzureAssignedIdentity" {
             return self.assigned(&title(kind.kind, namespace.as_deref(), &name));
         }
-        let owner = controller(&object);
+        let owner = controller(object);
         if let Some(template) = Template::of(kind.group, kind.kind) {
             let pods = template.read(&value);
             if pods.label.is_some() || pods.uses.is_some() {
@@ -180,7 +186,7 @@ impl Snapshot {
             self.pod_identity.push(object.clone());
         }
         let path = path(kind.group, kind.kind, namespace.as_deref(), &name);
-        self.files.push(file(path, &manifest(&object)));
+        self.files.push(file(path, &manifest(object)));
     }
 
     /// MIC writes one for each pod and identity: one is enough to say that there are some.
@@ -212,7 +218,7 @@ impl Snapshot {
                 ListParams::default().fields("metadata.name=nmi"),
             ] {
                 match kubernetes.list(kind.group, kind.kind, None, &select).await {
-                    Ok(found) => found.into_iter().for_each(|object| self.take(kind, object)),
+                    Ok(found) => found.into_iter().for_each(|object| self.take(kind, &object)),
                     Err(error) if error.is_forbidden() => {
                         let action = "Say --namespaced if identities serve pods of their own namespace only.";
                         let reason = format!("MIC and NMI were not looked at: {error}.");
@@ -265,7 +271,7 @@ mod tests {
     fn taken(kind: &str, value: Value) -> Snapshot {
         let mut snapshot = Snapshot::default();
         let kind = KINDS.iter().find(|k| k.kind == kind).unwrap();
-        snapshot.take(kind, serde_json::from_value(value).unwrap());
+        snapshot.take(kind, &serde_json::from_value(value).unwrap());
         snapshot.strangers();
         snapshot
     }

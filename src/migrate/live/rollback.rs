@@ -248,6 +248,7 @@ async fn still_used(run: &Run<'_>, entries: &[(String, String, Entry)]) -> Resul
             &mut |_, _| {},
         )
         .await?;
+        super::everything_was_read(&snapshot.findings)?;
         let users = snapshot
             .users
             .into_iter()

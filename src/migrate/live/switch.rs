@@ -162,7 +162,7 @@ async fn bindings_are_ready(kubernetes: &Kubernetes, switch: &Switch) -> Result<
             .await?;
         let state = found
             .as_ref()
-            .map_or(Err("it is not there".to_owned()), wait::ready);
+            .map_or_else(|| Err("it is not there".to_owned()), wait::ready);
         if let Err(why) = state {
             open.insert(name, why);
         }

@@ -16,6 +16,9 @@ const LOOK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_s
 
 /// Whether a binding is Ready, or what keeps it from that.
 pub fn ready(binding: &DynamicObject) -> Result<(), String> {
+    if binding.metadata.deletion_timestamp.is_some() {
+        return Err("it is being deleted".to_owned());
+    }
     let status = &binding.data["status"];
     let conditions = status["conditions"].as_array().map_or(&[][..], Vec::as_slice);
     let Some(ready) = conditions.iter().find(|c| c["type"] == "Ready") else {
@@ -241,13 +244,11 @@ mod tests {
 
     #[test]
     fn a_binding_is_ready_for_its_last_change_only() {
+        let ready_of = |value: &Value| ready(&object(value));
         let with = |observed: i64, status: &str| {
             let ready = json!({ "type": "Ready", "status": status, "reason": "NotAuthorized", "message": "no grant" });
             ready_of(&json!({ "status": { "observedGeneration": observed, "conditions": [ready] } }))
         };
-        fn ready_of(value: &Value) -> Result<(), String> {
-            ready(&object(value))
-        }
         assert_eq!(with(2, "True"), Ok(()));
         assert_eq!(with(2, "False"), Err("NotAuthorized: no grant".to_owned()));
         assert!(with(1, "True").is_err());

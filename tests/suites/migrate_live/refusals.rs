@@ -1,6 +1,7 @@
 //! What it does not do, and what it says then.
 
 use anyhow::{Context as _, Result, ensure};
+use futures::{StreamExt as _, TryStreamExt as _};
 use kube::api::{DeleteParams, DynamicObject, PostParams};
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
@@ -99,6 +100,73 @@ pub async fn rights_that_are_missing_are_named_and_nothing_is_done() -> Result<(
         );
         ensure!(after.contains_key(&name), "{name} is gone");
     }
+    Ok(())
+}
+
+pub async fn who_sees_one_namespace_migrates_what_is_certain() -> Result<()> {
+    let nobody = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": { "name": "nobody" }, "rules": [],
+    });
+    let stage = Stage::with(&nobody).await?;
+    let mut tenant = role_without(&["clusterroles", "use"])?;
+    tenant["metadata"]["name"] = json!("tenant");
+    stage.rights_in("shop", &tenant).await?;
+    let identity = stage.pod_identity("shop", "web", "web").await?;
+    stage.workload(DEPLOYMENT, "web", "web", |_| {}).await?;
+
+    let plan = stage.plan(&["-n", "shop"]).await?;
+    let findings = plan["findings"].as_array().context("no findings")?;
+    let codes: Vec<&str> = findings.iter().filter_map(|f| f["code"].as_str()).collect();
+    ensure!(
+        codes.contains(&"other-namespaces") && !codes.contains(&"cluster-forbidden"),
+        "{findings:?}"
+    );
+    stage.writes_nothing(1, &step("grant")).await?;
+    let printed = stage.ends(0, &["-n", "shop", "-o", "yaml"]).await?;
+    let mut grants = documents(&printed)?;
+    grants.retain(|object| {
+        object["kind"]
+            .as_str()
+            .is_some_and(|kind| kind.starts_with("ClusterRole"))
+    });
+    stage.world.cluster.apply(&grants).await?;
+    stage
+        .ends(0, &[&step("grant")[..], &["--skip-grants"]].concat())
+        .await?;
+    stage.ends(0, &step("switch")).await?;
+    stage.world.assert_accepted("web", &identity.client_id).await?;
+
+    // Pods of other namespaces may use the binding, unless pod identity keeps to its namespace.
+    let said = stage.writes_nothing(1, &step("clean")).await?;
+    ensure!(
+        said.contains("nothing was removed") && said.contains("--namespaced"),
+        "{said}"
+    );
+    let said = stage
+        .ends(0, &[&step("clean")[..], &["--namespaced"]].concat())
+        .await?;
+    ensure!(said.contains("removed   AzureIdentityBinding shop/web"), "{said}");
+    let said = stage.writes_nothing(1, &["-A", "--rollback"]).await?;
+    ensure!(said.contains("cannot list resource"), "{said}");
+    stage.ends(0, &["-n", "shop", "--rollback"]).await?;
+    Ok(())
+}
+
+pub async fn long_lists_are_read_page_by_page() -> Result<()> {
+    let stage = with_web().await?;
+    let accounts = futures::stream::iter(0..620).map(|number| {
+        let world = &stage.world;
+        async move { world.service_account(&format!("account-{number}")).await }
+    });
+    accounts.buffer_unordered(16).try_collect::<Vec<_>>().await?;
+    let plan = stage.plan(&["-n", "shop"]).await?;
+    // The Deployment, its identity and binding, and the ServiceAccount that was there before.
+    assert_eq!(plan["summary"]["files"], 624);
+    let lists = stage.gate.journal();
+    let pages = lists
+        .iter()
+        .filter(|call| call.path.ends_with("/serviceaccounts") && call.query.is_some());
+    assert_eq!(pages.count(), 2);
     Ok(())
 }
 

@@ -99,22 +99,50 @@ impl Stage {
             gate,
             _operator: operator,
         };
+        stage.log_in().await?;
         stage.rights(role).await?;
         Ok(stage)
     }
 
     /// Gives whoever migrates exactly these rights.
     pub async fn rights(&self, role: &Value) -> Result<()> {
-        let name = role["metadata"]["name"]
-            .as_str()
-            .context("a role without a name")?;
-        let binding = json!({
+        self.bind(role, None).await
+    }
+
+    /// The same in one namespace only.
+    pub async fn rights_in(&self, namespace: &str, role: &Value) -> Result<()> {
+        self.bind(role, Some(namespace)).await
+    }
+
+    async fn bind(&self, role: &Value, namespace: Option<&str>) -> Result<()> {
+        let name = &role["metadata"]["name"];
+        let mut binding = json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
             "metadata": { "name": name },
             "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name },
             "subjects": [{ "kind": "ServiceAccount", "namespace": PLATFORM, "name": "migrator" }],
         });
+        if let Some(namespace) = namespace {
+            binding["kind"] = json!("RoleBinding");
+            binding["metadata"]["namespace"] = json!(namespace);
+        }
         self.world.cluster.apply(&[role.clone(), binding]).await?;
+        let user = format!("system:serviceaccount:{PLATFORM}:migrator");
+        // A role is in force as a whole.
+        let rules = role["rules"].as_array().into_iter().flatten();
+        for rule in rules.filter(|rule| rule["resourceNames"].is_null()) {
+            let (group, resource) = (&rule["apiGroups"][0], &rule["resources"][0]);
+            let right = json!({
+                "group": group, "resource": resource, "verb": rule["verbs"][0], "namespace": namespace.unwrap_or_default(),
+            });
+            self.world
+                .await_right(&user, right, Duration::from_secs(10))
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn log_in(&self) -> Result<()> {
         let control_plane = &self.world.cluster.control_plane;
         let token = control_plane.token(PLATFORM, "migrator", "", 3600).await?;
         let mut kubeconfig = control_plane.kubeconfig_for_token(&token);
@@ -126,10 +154,7 @@ impl Stage {
         cluster.server = Some(self.gate.url().to_owned());
         cluster.certificate_authority_data = Some(BASE64_STANDARD.encode(self.gate.ca_pem()));
         std::fs::write(&self.kubeconfig, serde_yaml::to_string(&kubeconfig)?)?;
-        let user = format!("system:serviceaccount:{PLATFORM}:migrator");
-        // The last right of the role is there when all are.
-        let list = json!({ "group": POD_IDENTITY, "resource": "azureassignedidentities", "verb": "list" });
-        self.world.await_right(&user, list, Duration::from_secs(10)).await
+        Ok(())
     }
 
     /// Starts `wib migrate --cluster` with these arguments.
@@ -238,7 +263,9 @@ impl Stage {
             .into_iter()
             .filter(|name| before.get(*name) != now.get(*name));
         let shown = |state: &BTreeMap<String, Value>, name: &String| {
-            state.get(name).map_or("nothing".to_owned(), Value::to_string)
+            state
+                .get(name)
+                .map_or_else(|| "nothing".to_owned(), Value::to_string)
         };
         let changed: Vec<String> = changed
             .map(|name| {
@@ -361,7 +388,7 @@ fn with_metadata(object: &Value, metadata: Value) -> Value {
 fn resource(group: &str, version: &str, kind: &str) -> ApiResource {
     let mut resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
     if kind == "AzureIdentity" {
-        resource.plural = "azureidentities".to_owned();
+        "azureidentities".clone_into(&mut resource.plural);
     }
     resource
 }
