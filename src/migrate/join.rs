@@ -20,6 +20,17 @@ pub struct Joined<'a> {
     pub misses: Vec<Miss<'a>>,
 }
 
+impl Joined<'_> {
+    /// Whether its pods have switched already and carry the label for the sake of their selector only.
+    pub fn is_done(&self) -> bool {
+        let workload = self.workload;
+        let account = (workload.at.namespace.clone(), workload.account().to_owned());
+        let bound = self.model.bound.get(&account);
+        let is_bound = |used: &Use<'_>| bound.is_some_and(|ids| ids.contains(&describe(used.identity)));
+        workload.in_selector.is_some() && workload.uses_workload_identity && self.uses.iter().all(is_bound)
+    }
+}
+
 /// An identity that reaches a workload.
 #[derive(Clone, Copy, Debug)]
 pub struct Use<'a> {

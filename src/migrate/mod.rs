@@ -26,6 +26,7 @@ use std::path::PathBuf;
 pub use finding::{Code, Severity};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use report::Report;
+use source::Sources;
 
 use crate::cli::{MigrateArgs, MigrateOutput};
 
@@ -87,9 +88,14 @@ pub fn run(args: &MigrateArgs) -> Result<u8, Failure> {
     } else {
         &args.paths[..]
     };
-    let bar = Bar::new();
-    let sources = files::read(paths, &mut io::stdin().lock(), &bar)?;
-    bar.0.finish_and_clear();
+    let sources = if paths.is_empty() {
+        Sources::default()
+    } else {
+        let bar = Bar::new();
+        let sources = files::read(paths, &mut io::stdin().lock(), &bar)?;
+        bar.0.finish_and_clear();
+        sources
+    };
     let (report, switched) = if args.cluster.cluster {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime

@@ -68,6 +68,7 @@ pub fn report_with(sources: &Sources, namespace: &str, namespaced: bool, chosen:
                 .workloads
                 .iter()
                 .filter_map(|workload| index.workload(model, workload))
+                .filter(|joined| !joined.is_done())
                 .collect::<Vec<_>>()
         })
         .collect();

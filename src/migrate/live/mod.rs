@@ -19,7 +19,7 @@ mod wait;
 use std::collections::BTreeSet;
 
 use kube::api::DynamicObject;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use client::Error;
 use client::Kubernetes;
@@ -125,7 +125,7 @@ async fn plan(
     let mut begun = false;
     let mut progress = |kinds: u64, kind: &str| {
         if !std::mem::replace(&mut begun, true) {
-            say.begin("", usize::try_from(kinds).unwrap_or_default());
+            say.begin("reading", usize::try_from(kinds).unwrap_or_default());
         }
         say.message(format!("reading {kind}"));
         say.step();
@@ -157,7 +157,10 @@ async fn plan(
     let mut report = report_with(&sources, own, namespaced, &chosen(&journals));
     inherit(&mut report.plan, &snapshot);
     narrow(&mut report, run.scope);
-    cleaning(&mut report.plan, &journals, &snapshot, run.scope);
+    cleaning(&mut report, &journals, &snapshot, run.scope);
+    granted(run.kubernetes, &mut report.plan).await?;
+    report.plan.steps.retain(|step| !step.items.is_empty());
+    report.count();
     Ok((report, snapshot))
 }
 
@@ -212,7 +215,6 @@ fn narrow(report: &mut Report, scope: &Scope) {
     for step in report.plan.steps.iter_mut().filter(|step| step.name == "clean") {
         step.items.retain(|item| !foreign.contains(&item.object));
     }
-    report.plan.steps.retain(|step| !step.items.is_empty());
     let here = format!("{CLUSTER}{own}/");
     report.findings.retain(|finding| {
         let file = &finding.place.file;
@@ -221,11 +223,11 @@ fn narrow(report: &mut Report, scope: &Scope) {
             || file.starts_with(&here)
             || [Code::OtherNamespaces, Code::NamespacedMode, Code::Installation].contains(&finding.code)
     });
-    report.count();
 }
 
 /// Adds what the step `clean` has to do for workloads that have switched already.
-fn cleaning(plan: &mut Plan, journals: &Entries, snapshot: &Snapshot, scope: &Scope) {
+fn cleaning(report: &mut Report, journals: &Entries, snapshot: &Snapshot, scope: &Scope) {
+    let plan = &mut report.plan;
     let at = plan.steps.iter().position(|step| step.name == "clean");
     let known: BTreeSet<String> = at
         .and_then(|at| plan.steps.get(at))
@@ -255,6 +257,12 @@ fn cleaning(plan: &mut Plan, journals: &Entries, snapshot: &Snapshot, scope: &Sc
     if items.is_empty() {
         return;
     }
+    // That nothing uses them is what the step is about.
+    let planned: BTreeSet<&String> = items.iter().map(|item| &item.object).collect();
+    report.findings.retain(|finding| {
+        ![Code::OrphanBinding, Code::OrphanIdentity].contains(&finding.code)
+            || !planned.contains(&finding.subject)
+    });
     if let Some(step) = at.and_then(|at| plan.steps.get_mut(at)) {
         step.items.extend(items);
         return;
@@ -266,6 +274,33 @@ fn cleaning(plan: &mut Plan, journals: &Entries, snapshot: &Snapshot, scope: &Sc
         items,
     };
     plan.steps.insert(before.unwrap_or(plan.steps.len()), step);
+}
+
+/// Leaves grants out of the first step that are there already. All others of its objects were read with the rest.
+async fn granted(kubernetes: &Kubernetes, plan: &mut Plan) -> Result<(), Error> {
+    let mut there = BTreeSet::new();
+    for output in &plan.outputs {
+        let (kind, name) = (
+            output.value["kind"].as_str(),
+            output.value["metadata"]["name"].as_str(),
+        );
+        let (Some(kind @ ("ClusterRole" | "ClusterRoleBinding")), Some(name)) = (kind, name) else {
+            continue;
+        };
+        match kubernetes.get(kinds::RBAC, kind, None, name).await {
+            Ok(Some(found)) if object::contains(&json!(found), &output.value) => {
+                there.insert(output.title.clone());
+            }
+            Ok(_) => {}
+            // Then nobody knows, and the step will say so.
+            Err(error) if error.is_forbidden() => break,
+            Err(error) => return Err(error),
+        }
+    }
+    for step in plan.steps.iter_mut().filter(|step| step.name == "grant") {
+        step.items.retain(|item| !there.contains(&item.object));
+    }
+    Ok(())
 }
 
 /// Nothing is done on what is known in part only.

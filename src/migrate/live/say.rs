@@ -34,9 +34,9 @@ impl Say {
 
     /// Begins with so many things.
     pub fn begin(&self, what: impl Into<String>, total: usize) {
-        self.bar.reset();
-        self.bar.set_length(total as u64);
         self.bar.set_message(what.into());
+        self.bar.set_length(total as u64);
+        self.bar.reset();
     }
 
     /// With what it is busy.

@@ -128,6 +128,10 @@ pub async fn a_cluster_is_migrated_and_brought_back() -> Result<()> {
     let account = stage.get(SERVICE_ACCOUNT, "web").await?;
     assert_eq!(account["imagePullSecrets"], json!([{ "name": "registry" }]));
     stage.writes_nothing(0, &GRANT).await?;
+    assert_eq!(
+        objects(&stage.plan(&["-n", "shop"]).await?, "grant", "create").len(),
+        0
+    );
     let pods = |snapshot: &std::collections::BTreeMap<String, Value>| {
         let kinds = ["Deployment", "StatefulSet", "CronJob"];
         let mut snapshot = snapshot.clone();
@@ -153,6 +157,15 @@ pub async fn a_cluster_is_migrated_and_brought_back() -> Result<()> {
     templates_are_switched(&stage).await?;
 
     let plan = stage.plan(&["-A"]).await?;
+    assert_eq!(plan["workloads"], json!([]));
+    let steps: Vec<&str> = plan["steps"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|s| s["name"].as_str())
+        .collect();
+    assert_eq!(steps, ["clean"]);
+    assert_eq!(plan["findings"], json!([]));
     let removed: BTreeSet<String> = objects(&plan, "clean", "remove")
         .into_iter()
         .map(str::to_owned)
