@@ -27,7 +27,10 @@ impl Joined<'_> {
         let account = (workload.at.namespace.clone(), workload.account().to_owned());
         let bound = self.model.bound.get(&account);
         let is_bound = |used: &Use<'_>| bound.is_some_and(|ids| ids.contains(&describe(used.identity)));
-        workload.in_selector.is_some() && workload.uses_workload_identity && self.uses.iter().all(is_bound)
+        workload.in_selector.is_some()
+            && workload.uses_workload_identity
+            && !self.uses.is_empty()
+            && self.uses.iter().all(is_bound)
     }
 }
 

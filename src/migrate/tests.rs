@@ -1,5 +1,6 @@
 mod environments;
 mod properties;
+mod switched;
 
 use std::collections::BTreeSet;
 

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use pretty_assertions::assert_eq;
 use wib_harness::gate::Rule;
 
-use super::stage::{BINDING, CRON_JOB, DEPLOYMENT, IDENTITY, Stage, is_write};
+use super::stage::{CRON_JOB, DEPLOYMENT, Stage, is_write};
 use crate::runner::figure;
 
 /// Runs a command again and again, each time killed as soon as the API server has stored one write, until it ends by
@@ -59,14 +59,7 @@ pub async fn killed_after_every_write_it_ends_the_same() -> Result<()> {
     for (account, identity) in [("left", &left), ("right", &right), ("nightly", &nightly)] {
         stage.world.assert_accepted(account, &identity.client_id).await?;
     }
-    for kind in [IDENTITY, BINDING] {
-        let left = stage
-            .api(kind, "shop")
-            .list(&kube::api::ListParams::default())
-            .await?
-            .items;
-        assert_eq!(left.len(), 0, "{left:?}");
-    }
+    assert_eq!(stage.left_of_pod_identity().await?, [""; 0]);
 
     let back = killed(&stage, &["-A", "--rollback"]).await?;
     stage.assert_unchanged_since(&before).await?;

@@ -1,25 +1,12 @@
 //! What it does not do, and what it says then.
 
 use anyhow::{Context as _, Result, ensure};
-use futures::{StreamExt as _, TryStreamExt as _};
 use kube::api::{DeleteParams, DynamicObject, PostParams};
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 use wib_harness::gate::Rule;
 
-use super::stage::{BINDING, CONFIG_MAP, DEPLOYMENT, JOB, POD, Stage, documents, role};
-
-fn step(name: &str) -> [&str; 5] {
-    ["-n", "shop", "--apply", "--step", name]
-}
-
-/// A cluster with the Deployment `web` that uses the identity `web`.
-async fn with_web() -> Result<Stage> {
-    let stage = Stage::new().await?;
-    stage.pod_identity("shop", "web", "web").await?;
-    stage.workload(DEPLOYMENT, "web", "web", |_| {}).await?;
-    Ok(stage)
-}
+use super::stage::{CONFIG_MAP, DEPLOYMENT, JOB, POD, Stage, documents, role, step};
 
 /// The role of the documents without the rules of some resources.
 fn role_without(resources: &[&str]) -> Result<Value> {
@@ -152,24 +139,6 @@ pub async fn who_sees_one_namespace_migrates_what_is_certain() -> Result<()> {
     Ok(())
 }
 
-pub async fn long_lists_are_read_page_by_page() -> Result<()> {
-    let stage = with_web().await?;
-    let accounts = futures::stream::iter(0..620).map(|number| {
-        let world = &stage.world;
-        async move { world.service_account(&format!("account-{number}")).await }
-    });
-    accounts.buffer_unordered(16).try_collect::<Vec<_>>().await?;
-    let plan = stage.plan(&["-n", "shop"]).await?;
-    // The Deployment, its identity and binding, and the ServiceAccount that was there before.
-    assert_eq!(plan["summary"]["files"], 624);
-    let lists = stage.gate.journal();
-    let pages = lists
-        .iter()
-        .filter(|call| call.path.ends_with("/serviceaccounts") && call.query.is_some());
-    assert_eq!(pages.count(), 2);
-    Ok(())
-}
-
 pub async fn a_workload_whose_bindings_are_not_ready_is_not_switched() -> Result<()> {
     let stage = Stage::new().await?;
     let nowhere = stage.world.at("nowhere").resource_id;
@@ -210,7 +179,7 @@ pub async fn a_workload_whose_bindings_are_not_ready_is_not_switched() -> Result
 }
 
 pub async fn what_is_used_is_not_removed() -> Result<()> {
-    let stage = with_web().await?;
+    let stage = Stage::with_web().await?;
     stage.ends(0, &step("grant")).await?;
     stage.controllers.stop();
     let said = stage
@@ -258,7 +227,7 @@ pub async fn what_is_used_is_not_removed() -> Result<()> {
 }
 
 pub async fn what_cannot_be_changed_is_left_and_said() -> Result<()> {
-    let stage = with_web().await?;
+    let stage = Stage::with_web().await?;
     let job = |object: &mut Value| {
         object["spec"] = json!({ "template": object["spec"]["template"] });
         object["spec"]["template"]["spec"]["restartPolicy"] = json!("Never");
@@ -322,7 +291,7 @@ pub async fn what_cannot_be_changed_is_left_and_said() -> Result<()> {
 }
 
 pub async fn a_conflict_is_tried_again_with_what_is_there_then() -> Result<()> {
-    let stage = with_web().await?;
+    let stage = Stage::with_web().await?;
     stage.ends(0, &step("grant")).await?;
     let trap = stage.gate.rule(
         Rule::on("k8s PATCH deployments")
@@ -337,7 +306,7 @@ pub async fn a_conflict_is_tried_again_with_what_is_there_then() -> Result<()> {
 }
 
 pub async fn a_full_journal_stops_before_anything_is_done() -> Result<()> {
-    let stage = with_web().await?;
+    let stage = Stage::with_web().await?;
     let entry = json!({ "entry": "account", "kind": "X", "name": "x", "account": "a".repeat(1_048_400), "resourceIds": [] });
     let map = json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "wib-migration" },
@@ -351,95 +320,5 @@ pub async fn a_full_journal_stops_before_anything_is_done() -> Result<()> {
     .await?;
     let said = stage.writes_nothing(1, &step("grant")).await?;
     ensure!(said.contains("ConfigMap shop/wib-migration, is full"), "{said}");
-    Ok(())
-}
-
-pub async fn folders_hold_what_kubectl_takes() -> Result<()> {
-    let stage = with_web().await?;
-    let folder = tempfile::tempdir()?;
-    let out = folder.path().join("out").display().to_string();
-    let arguments = ["-n", "shop", "--output-dir", &out];
-    let said = stage.writes_nothing(0, &arguments).await?;
-    ensure!(said.contains("7 files, 7 of them written"), "{said}");
-    let said = stage.writes_nothing(0, &arguments).await?;
-    ensure!(said.contains("7 files, 0 of them written"), "{said}");
-    let path = folder.path().join("out/1-grant/shop.serviceaccount.web.yaml");
-    std::fs::write(&path, "mine\n")?;
-    let said = stage.writes_nothing(1, &arguments).await?;
-    ensure!(
-        said.contains("shop.serviceaccount.web.yaml differs") && said.contains("--force"),
-        "{said}"
-    );
-    assert_eq!(std::fs::read_to_string(&path)?, "mine\n");
-    stage.ends(0, &[&arguments[..], &["--force"]].concat()).await?;
-
-    let read = |step: &str| -> Result<Vec<Value>> {
-        let mut objects = Vec::new();
-        for entry in std::fs::read_dir(folder.path().join("out").join(step))? {
-            objects.push(serde_yaml::from_str(&std::fs::read_to_string(entry?.path())?)?);
-        }
-        Ok(objects)
-    };
-    stage.world.cluster.apply(&read("1-grant")?).await?;
-    stage.world.ready("web").await?;
-    for object in read("2-switch")? {
-        let object: DynamicObject = serde_json::from_value(object)?;
-        stage
-            .api(DEPLOYMENT, "shop")
-            .replace("web", &PostParams::default(), &object)
-            .await?;
-    }
-    let identity = stage.world.at("web");
-    stage.world.assert_accepted("web", &identity.client_id).await?;
-    let template = stage.get(DEPLOYMENT, "web").await?["spec"]["template"].clone();
-    assert_eq!(template["spec"]["serviceAccountName"], "web");
-    assert_eq!(
-        template["metadata"]["labels"],
-        json!({ "app": "web", "azure.workload.identity/use": "true" })
-    );
-    let removed: Vec<Value> = read("3-clean")?;
-    assert_eq!(removed.len(), 2);
-    for object in removed
-        .iter()
-        .filter(|object| object["kind"] == "AzureIdentityBinding")
-    {
-        let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        stage
-            .api(BINDING, "shop")
-            .delete(name, &DeleteParams::default())
-            .await?;
-    }
-    Ok(())
-}
-
-pub async fn arguments_that_do_not_go_together_are_refused() -> Result<()> {
-    for (arguments, parts) in [
-        (
-            &["--cluster", "--apply"][..],
-            &["--step", "first grant", "switch", "clean"][..],
-        ),
-        (&["--apply", "--step", "grant"], &["--cluster"]),
-        (
-            &["--cluster", "--apply", "--step", "grant", "manifests"],
-            &["leave out the paths"],
-        ),
-        (
-            &["--cluster", "-A", "-n", "shop"],
-            &["--all-namespaces", "--namespace"],
-        ),
-        (
-            &["--cluster", "--apply", "--rollback"],
-            &["--apply", "--rollback"],
-        ),
-        (&["--force"], &["--output-dir"]),
-    ] {
-        let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_wib"));
-        let output = command.arg("migrate").args(arguments).output()?;
-        let said = String::from_utf8(output.stderr)?;
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
-        for part in parts {
-            ensure!(said.contains(part), "{part} is missing in: {said}");
-        }
-    }
     Ok(())
 }

@@ -61,18 +61,32 @@ pub struct Stage {
 impl Stage {
     /// A cluster of its own: definitions and bindings of pod identity are seen by all namespaces.
     pub async fn new() -> Result<Self> {
-        Self::with(&role()?).await
+        Self::set(&role()?, true).await
+    }
+
+    /// The same with the Deployment `web` that uses the identity `web`.
+    pub async fn with_web() -> Result<Self> {
+        let stage = Self::new().await?;
+        stage.pod_identity("shop", "web", "web").await?;
+        stage.workload(DEPLOYMENT, "web", "web", |_| {}).await?;
+        Ok(stage)
+    }
+
+    /// The same without the definitions of pod identity.
+    pub async fn without_pod_identity() -> Result<Self> {
+        Self::set(&role()?, false).await
     }
 
     /// The same, where whoever migrates has other rights.
     pub async fn with(role: &Value) -> Result<Self> {
+        Self::set(role, true).await
+    }
+
+    async fn set(role: &Value, pod_identity: bool) -> Result<Self> {
         let cluster = Arc::new(Cluster::start().await?);
         let world = World::named(cluster, "shop").await?;
-        let crds = std::fs::read_to_string(root().join("tests/fixtures/pod-identity/crds.yaml"))?;
-        world.cluster.apply(&documents(&crds)?).await?;
-        for (group, version, kind) in [IDENTITY, BINDING] {
-            let kind = GroupVersionKind::gvk(group, version, kind);
-            served(&world, &kind).await?;
+        if pod_identity {
+            install_pod_identity(&world).await?;
         }
         world.cluster.make_namespace(PLATFORM).await?;
         let account = json!({ "apiVersion": "v1", "kind": "ServiceAccount" });
@@ -280,6 +294,15 @@ impl Stage {
         Ok(())
     }
 
+    /// Names of the identities and bindings of pod identity that are there.
+    pub async fn left_of_pod_identity(&self) -> Result<Vec<String>> {
+        let snapshot = self.snapshot().await?;
+        Ok(snapshot
+            .into_keys()
+            .filter(|name| name.starts_with("AzureIdentity"))
+            .collect())
+    }
+
     /// An object as it is.
     pub async fn get(&self, kind: Kind, name: &str) -> Result<Value> {
         Ok(json!(self.api(kind, "shop").get(name).await?))
@@ -345,6 +368,11 @@ impl Stage {
     }
 }
 
+/// The arguments of a step in the namespace.
+pub fn step(name: &str) -> [&str; 5] {
+    ["-n", "shop", "--apply", "--step", name]
+}
+
 /// Whether a call stores something: no question, and no rehearsal.
 pub fn is_write(call: &Call) -> bool {
     let rehearsal = call
@@ -391,6 +419,16 @@ fn resource(group: &str, version: &str, kind: &str) -> ApiResource {
         "azureidentities".clone_into(&mut resource.plural);
     }
     resource
+}
+
+async fn install_pod_identity(world: &World) -> Result<()> {
+    let crds = std::fs::read_to_string(root().join("tests/fixtures/pod-identity/crds.yaml"))?;
+    world.cluster.apply(&documents(&crds)?).await?;
+    for (group, version, kind) in [IDENTITY, BINDING] {
+        let kind = GroupVersionKind::gvk(group, version, kind);
+        served(world, &kind).await?;
+    }
+    Ok(())
 }
 
 async fn served(world: &World, kind: &GroupVersionKind) -> Result<()> {

@@ -7,7 +7,7 @@ use azure_emulator::Identity;
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
-use super::stage::{BINDING, CRON_JOB, DEPLOYMENT, IDENTITY, PLATFORM, SERVICE_ACCOUNT, STATEFUL_SET, Stage};
+use super::stage::{BINDING, CRON_JOB, DEPLOYMENT, PLATFORM, SERVICE_ACCOUNT, STATEFUL_SET, Stage};
 
 const GRANT: [&str; 5] = ["-n", "shop", "--apply", "--step", "grant"];
 const SWITCH: [&str; 5] = ["-n", "shop", "--apply", "--step", "switch"];
@@ -187,16 +187,7 @@ pub async fn a_cluster_is_migrated_and_brought_back() -> Result<()> {
         .ends(0, &[&CLEAN[..], &["--include-managed"]].concat())
         .await?;
     stage.writes_nothing(0, &CLEAN).await?;
-    for kind in [IDENTITY, BINDING] {
-        for namespace in ["shop", PLATFORM] {
-            let left = stage
-                .api(kind, namespace)
-                .list(&kube::api::ListParams::default())
-                .await?
-                .items;
-            assert_eq!(left.len(), 0, "{left:?}");
-        }
-    }
+    assert_eq!(stage.left_of_pod_identity().await?, [""; 0]);
 
     let said = stage.ends(0, &["-A", "--rollback"]).await?;
     ensure!(said.contains("restored  AzureIdentity platform/cross"), "{said}");
