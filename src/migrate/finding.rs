@@ -37,6 +37,7 @@ pub enum Code {
     NamespaceMissing,
     ClusterForbidden,
     OtherNamespaces,
+    WebhookMissing,
     // Identities.
     IdentityType,
     AuxiliaryTenants,
@@ -101,6 +102,7 @@ impl Code {
             Self::Unreadable
             | Self::KustomizationUnresolved
             | Self::ClusterForbidden
+            | Self::WebhookMissing
             | Self::DefinedDifferently
             | Self::IdentityType
             | Self::AuxiliaryTenants

@@ -6,6 +6,7 @@ mod crashes;
 mod folders;
 mod reading;
 mod refusals;
+mod snapshot;
 mod stage;
 mod whole;
 
@@ -21,6 +22,7 @@ use refusals::{
     a_workload_whose_bindings_are_not_ready_is_not_switched,
     rights_that_are_missing_are_named_and_nothing_is_done, what_cannot_be_changed_is_left_and_said,
     what_is_used_is_not_removed, who_sees_one_namespace_migrates_what_is_certain,
+    without_the_webhook_no_pod_is_switched,
 };
 use whole::a_cluster_is_migrated_and_brought_back;
 
@@ -32,6 +34,7 @@ trials![
     alone rights_that_are_missing_are_named_and_nothing_is_done,
     alone who_sees_one_namespace_migrates_what_is_certain,
     alone a_workload_whose_bindings_are_not_ready_is_not_switched,
+    alone without_the_webhook_no_pod_is_switched,
     alone what_is_used_is_not_removed,
     alone what_cannot_be_changed_is_left_and_said,
     alone a_conflict_is_tried_again_with_what_is_there_then,

@@ -29,10 +29,11 @@ const fn kind(group: &'static str, kind: &'static str, role: Role) -> Kind {
 }
 
 const MONITORING: &str = "monitoring.coreos.com";
+pub const ADMISSION: &str = "admissionregistration.k8s.io";
 pub const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// All of them; those of a group stand together.
-pub const KINDS: [Kind; 31] = [
+pub const KINDS: [Kind; 32] = [
     kind(POD_IDENTITY, "AzureIdentity", Role::PodIdentity),
     kind(POD_IDENTITY, "AzureIdentityBinding", Role::PodIdentity),
     kind(POD_IDENTITY, "AzurePodIdentityException", Role::PodIdentity),
@@ -64,6 +65,7 @@ pub const KINDS: [Kind; 31] = [
     kind(GROUP, "WorkloadIdentityBinding", Role::Beside),
     kind(RBAC, "ClusterRole", Role::Named),
     kind(RBAC, "ClusterRoleBinding", Role::Named),
+    kind(ADMISSION, "MutatingWebhookConfiguration", Role::Named),
 ];
 
 /// Whether objects of this kind make others whose pods are theirs: what such an owner controls is not looked at.

@@ -15,6 +15,7 @@ mod say;
 mod switch;
 mod verdict;
 mod wait;
+mod webhook;
 
 use std::collections::BTreeSet;
 
@@ -103,6 +104,11 @@ pub async fn run(args: &MigrateArgs, sources: Sources) -> Result<Outcome, Error>
                         grant::grant(&mut run, &report.plan, &outputs).await?;
                         "grant"
                     } else {
+                        let missing = |finding: &&Finding| finding.code == Code::WebhookMissing;
+                        if let Some(finding) = report.findings.iter().find(missing) {
+                            let text = format!("nothing was changed. {} {}", finding.reason, finding.action);
+                            return Err(Error::Other(text));
+                        }
                         switch::switch(&mut run, &report.plan).await?;
                         "switch"
                     }
@@ -159,6 +165,10 @@ async fn plan(
     narrow(&mut report, run.scope);
     cleaning(&mut report, &journals, &snapshot, run.scope);
     granted(run.kubernetes, &mut report.plan).await?;
+    if !report.plan.switches.is_empty() {
+        report.findings.extend(webhook::check(run.kubernetes).await?);
+        report.findings.sort();
+    }
     report.plan.steps.retain(|step| !step.items.is_empty());
     report.count();
     Ok((report, snapshot))

@@ -1,12 +1,13 @@
 //! What it does not do, and what it says then.
 
 use anyhow::{Context as _, Result, ensure};
-use kube::api::{DeleteParams, DynamicObject, PostParams};
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use kube::api::{Api, DeleteParams, DynamicObject, PostParams};
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 use wib_harness::gate::Rule;
 
-use super::stage::{CONFIG_MAP, DEPLOYMENT, JOB, POD, Stage, documents, role, step};
+use super::stage::{CONFIG_MAP, DEPLOYMENT, JOB, POD, Stage, WEBHOOK, documents, role, step};
 
 /// The role of the documents without the rules of some resources.
 fn role_without(resources: &[&str]) -> Result<Value> {
@@ -176,6 +177,25 @@ pub async fn a_workload_whose_bindings_are_not_ready_is_not_switched() -> Result
     stage.ends(0, &step("grant")).await?;
     stage.ends(0, &step("switch")).await?;
     stage.world.assert_accepted("web", &identity.client_id).await
+}
+
+pub async fn without_the_webhook_no_pod_is_switched() -> Result<()> {
+    let stage = Stage::with_web().await?;
+    stage.ends(0, &step("grant")).await?;
+    let webhooks: Api<MutatingWebhookConfiguration> = Api::all(stage.world.admin());
+    webhooks.delete(WEBHOOK, &DeleteParams::default()).await?;
+    let plan = stage.plan(&["-n", "shop"]).await?;
+    let findings = plan["findings"].as_array().context("no findings")?;
+    ensure!(
+        findings.iter().any(|f| f["code"] == "webhook-missing"),
+        "{findings:?}"
+    );
+    let said = stage.writes_nothing(1, &step("switch")).await?;
+    ensure!(
+        said.contains("nothing was changed. The cluster has no webhook"),
+        "{said}"
+    );
+    Ok(())
 }
 
 pub async fn what_is_used_is_not_removed() -> Result<()> {

@@ -1,6 +1,5 @@
 //! A cluster with pod identity and workloads that use it, and somebody who migrates them.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use azure_emulator::Identity;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 use wib_harness::gate::{Call, Gate, Transport};
@@ -20,6 +19,9 @@ use super::controllers::Controllers;
 
 /// Namespace of whoever migrates, and of identities that pods elsewhere use.
 pub const PLATFORM: &str = "platform";
+
+/// Name of the webhook's configuration.
+pub const WEBHOOK: &str = "azure-wi-webhook-mutating-webhook-configuration";
 
 /// A kind: group, version, kind.
 pub type Kind = (&'static str, &'static str, &'static str);
@@ -34,20 +36,6 @@ pub const POD: Kind = ("", "v1", "Pod");
 pub const IDENTITY: Kind = (POD_IDENTITY, "v1", "AzureIdentity");
 pub const BINDING: Kind = (POD_IDENTITY, "v1", "AzureIdentityBinding");
 pub const CONFIG_MAP: Kind = ("", "v1", "ConfigMap");
-
-/// Everything that a migration may touch.
-const TOUCHED: [Kind; 10] = [
-    DEPLOYMENT,
-    STATEFUL_SET,
-    CRON_JOB,
-    IDENTITY,
-    BINDING,
-    CONFIG_MAP,
-    SERVICE_ACCOUNT,
-    ("workload-identity.io", "v1alpha1", "WorkloadIdentityBinding"),
-    ("rbac.authorization.k8s.io", "v1", "ClusterRole"),
-    ("rbac.authorization.k8s.io", "v1", "ClusterRoleBinding"),
-];
 
 /// A world with pod identity, and a gate that counts what the command writes.
 pub struct Stage {
@@ -88,6 +76,7 @@ impl Stage {
         if pod_identity {
             install_pod_identity(&world).await?;
         }
+        world.cluster.apply(&[webhook()]).await?;
         world.cluster.make_namespace(PLATFORM).await?;
         let account = json!({ "apiVersion": "v1", "kind": "ServiceAccount" });
         for (namespace, name) in [("shop", "default"), (PLATFORM, "migrator")] {
@@ -230,79 +219,6 @@ impl Stage {
         Api::namespaced_with(self.world.admin(), namespace, &resource)
     }
 
-    /// Everything that a migration may touch, as it is now, but for what the API server sets.
-    pub async fn snapshot(&self) -> Result<BTreeMap<String, Value>> {
-        let mut found = BTreeMap::new();
-        for kind in TOUCHED {
-            for namespace in ["shop", PLATFORM] {
-                for object in self
-                    .api(kind, namespace)
-                    .list(&ListParams::default())
-                    .await?
-                    .items
-                {
-                    let mut value = json!(object);
-                    let name = format!(
-                        "{} {namespace}/{}",
-                        kind.2,
-                        object.metadata.name.unwrap_or_default()
-                    );
-                    if let Some(map) = value.as_object_mut() {
-                        map.remove("status");
-                    }
-                    if let Some(metadata) = value["metadata"].as_object_mut() {
-                        metadata.retain(|key, _| {
-                            ![
-                                "uid",
-                                "resourceVersion",
-                                "generation",
-                                "creationTimestamp",
-                                "managedFields",
-                            ]
-                            .contains(&key.as_str())
-                        });
-                    }
-                    found.insert(name, value);
-                }
-            }
-        }
-        Ok(found)
-    }
-
-    /// Fails unless everything that a migration may touch is as it was.
-    pub async fn assert_unchanged_since(&self, before: &BTreeMap<String, Value>) -> Result<()> {
-        let now = self.snapshot().await?;
-        let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
-        let changed = names
-            .into_iter()
-            .filter(|name| before.get(*name) != now.get(*name));
-        let shown = |state: &BTreeMap<String, Value>, name: &String| {
-            state
-                .get(name)
-                .map_or_else(|| "nothing".to_owned(), Value::to_string)
-        };
-        let changed: Vec<String> = changed
-            .map(|name| {
-                format!(
-                    "{name}\n  was {}\n  is  {}",
-                    shown(before, name),
-                    shown(&now, name)
-                )
-            })
-            .collect();
-        ensure!(changed.is_empty(), "changed:\n{}", changed.join("\n"));
-        Ok(())
-    }
-
-    /// Names of the identities and bindings of pod identity that are there.
-    pub async fn left_of_pod_identity(&self) -> Result<Vec<String>> {
-        let snapshot = self.snapshot().await?;
-        Ok(snapshot
-            .into_keys()
-            .filter(|name| name.starts_with("AzureIdentity"))
-            .collect())
-    }
-
     /// An object as it is.
     pub async fn get(&self, kind: Kind, name: &str) -> Result<Value> {
         Ok(json!(self.api(kind, "shop").get(name).await?))
@@ -419,6 +335,20 @@ fn resource(group: &str, version: &str, kind: &str) -> ApiResource {
         "azureidentities".clone_into(&mut resource.plural);
     }
     resource
+}
+
+/// What the webhook of workload identity registers. Nobody answers there: pods are let through as they are.
+fn webhook() -> Value {
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
+        "metadata": { "name": WEBHOOK },
+        "webhooks": [{
+            "name": "mutation.azure-workload-identity.io", "admissionReviewVersions": ["v1"], "sideEffects": "None",
+            "failurePolicy": "Ignore", "clientConfig": { "url": "https://127.0.0.1:1/mutate" },
+            "objectSelector": { "matchLabels": { "azure.workload.identity/use": "true" } },
+            "rules": [{ "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"] }],
+        }],
+    })
 }
 
 async fn install_pod_identity(world: &World) -> Result<()> {
