@@ -105,6 +105,21 @@ fn removable() -> BTreeSet<String> {
     all
 }
 
+async fn one_namespace_goes_back_as_far_as_it_can(stage: &Stage) -> Result<()> {
+    // One namespace alone cannot go back where its pods would have no identity, and keeps what they have.
+    let said = stage.ends(1, &["-n", "shop", "--rollback"]).await?;
+    ensure!(
+        said.contains("failed    Deployment shop/cross: its pods would have no identity"),
+        "{said}"
+    );
+    ensure!(
+        said.contains("roll back with -A") && said.contains("restored  Deployment shop/web"),
+        "{said}"
+    );
+    let cross = stage.world.at("cross").client_id;
+    stage.world.assert_accepted("cross", &cross).await
+}
+
 pub async fn a_cluster_is_migrated_and_brought_back() -> Result<()> {
     let stage = Stage::new().await?;
     let accepted = workloads(&stage).await?;
@@ -189,6 +204,7 @@ pub async fn a_cluster_is_migrated_and_brought_back() -> Result<()> {
     stage.writes_nothing(0, &CLEAN).await?;
     assert_eq!(stage.left_of_pod_identity().await?, [""; 0]);
 
+    one_namespace_goes_back_as_far_as_it_can(&stage).await?;
     let said = stage.ends(0, &["-A", "--rollback"]).await?;
     ensure!(said.contains("restored  AzureIdentity platform/cross"), "{said}");
     stage.assert_unchanged_since(&before).await?;
