@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-pub use migrate::{MigrateArgs, MigrateOutput, MigrateStep};
+pub use migrate::{ClusterArgs, MigrateArgs, MigrateOutput, MigrateStep};
 
 use crate::api::DeletionPolicy;
 use crate::azure::{Cloud, CredentialKind, Pacing};
@@ -42,9 +42,9 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Print the CustomResourceDefinition as YAML.
     Crd,
-    /// Migrate from aad-pod-identity: plan it, or rewrite the manifests.
+    /// Migrate from aad-pod-identity: plan it, rewrite the manifests, or carry it out in a cluster.
     #[command(after_help = migrate::AFTER_HELP)]
-    Migrate(MigrateArgs),
+    Migrate(Box<MigrateArgs>),
 }
 
 /// Settings of the operator.

@@ -22,7 +22,7 @@ fn main() -> ExitCode {
             })
             .map_err(|e| Failure::Other(e.to_string())),
         Command::Migrate(args) => migrate::run(&args).map_err(|e| match e {
-            migrate::Failure::Path(_) => Failure::Setting(e.to_string()),
+            migrate::Failure::Path(_) | migrate::Failure::Usage(_) => Failure::Setting(e.to_string()),
             _ => Failure::Other(e.to_string()),
         }),
     };

@@ -35,6 +35,9 @@ pub enum Code {
     DefinedTwice,
     DefinedDifferently,
     NamespaceMissing,
+    ClusterForbidden,
+    OtherNamespaces,
+    WebhookMissing,
     // Identities.
     IdentityType,
     AuxiliaryTenants,
@@ -99,6 +102,8 @@ impl Code {
         match self {
             Self::Unreadable
             | Self::KustomizationUnresolved
+            | Self::ClusterForbidden
+            | Self::WebhookMissing
             | Self::DefinedDifferently
             | Self::IdentityType
             | Self::AuxiliaryTenants

@@ -2,14 +2,16 @@
 //!
 //! It goes one way: files → source → kustomize → model → join → checks and plan → print. All but the first and
 //! this file are pure. Every node of every document keeps its place, through patches as well, so that each finding
-//! names the line to change.
+//! names the line to change. `live` reads clusters into files as well, and carries out plans there.
 
 mod checks;
 mod edit;
 mod files;
 mod finding;
+mod folder;
 mod join;
 mod kustomize;
+mod live;
 mod model;
 mod object;
 mod plan;
@@ -23,6 +25,7 @@ mod write;
 mod yaml;
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 pub use finding::{Code, Severity};
 use progress::Bar;
@@ -59,6 +62,20 @@ pub enum Failure {
     /// The result has no form.
     #[error("cannot print the result: {0}")]
     Form(String),
+    /// Arguments do not go together.
+    #[error("{0}")]
+    Usage(String),
+    /// The cluster cannot be used, or nothing can be done there.
+    #[error(transparent)]
+    Cluster(#[from] live::Error),
+    /// Some objects could not be done.
+    #[error(
+        "{0} objects could not be done; what was said of each is above. Run it again when that is mended"
+    )]
+    Incomplete(usize),
+    /// The folder for the result cannot be used.
+    #[error(transparent)]
+    Folder(#[from] folder::Error),
 }
 
 /// Something to migrate, or to look at.
@@ -67,23 +84,50 @@ pub const EXIT_WORK: u8 = 6;
 /// Something that a person has to decide or repair.
 pub const EXIT_ERRORS: u8 = 7;
 
-/// Reads, plans and prints. Says with which code the process is to end.
+/// Reads, plans and prints, or carries out. Says with which code the process is to end.
 ///
 /// # Errors
-/// If there is nothing to read, or the result cannot be written.
+/// If there is nothing to read, the result cannot be written, or something could not be done.
 pub fn run(args: &MigrateArgs) -> Result<u8, Failure> {
+    check(args)?;
+    let here = [PathBuf::from(".")];
+    let paths = if args.paths.is_empty() && !args.cluster.cluster {
+        &here[..]
+    } else {
+        &args.paths[..]
+    };
     let bar = Bar::new();
-    let sources = files::read(&args.paths, &mut io::stdin().lock(), &bar)?;
+    let sources = if paths.is_empty() {
+        Sources::default()
+    } else {
+        files::read(paths, &mut io::stdin().lock(), &bar)?
+    };
     let defaults = Defaults {
-        namespace: args.namespace.clone(),
+        namespace: args.namespace.clone().unwrap_or_else(|| "default".to_owned()),
         namespaced: args.namespaced,
+        chosen: plan::Chosen::default(),
     };
     if args.in_place || args.diff {
         return rewritten(args, &sources, &defaults, bar);
     }
-    let report = report::report(&sources, &defaults, &bar);
-    drop(bar);
-    print(&render(&report, args.output)?)?;
+    let (report, switched) = if args.cluster.cluster {
+        drop(bar);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        match runtime
+            .map_err(Failure::Write)?
+            .block_on(live::run(args, sources))?
+        {
+            live::Outcome::Plan(report, switched) => (*report, switched),
+            live::Outcome::Step(0) => return Ok(0),
+            live::Outcome::Step(failed) => return Err(Failure::Incomplete(failed)),
+        }
+    } else {
+        (report::report(&sources, &defaults, &bar), Vec::new())
+    };
+    print(&match &args.output_dir {
+        Some(folder) => folder::write(folder, &report, &switched, args.force)?,
+        None => render(&report, args.output)?,
+    })?;
     Ok(match () {
         () if !args.exit_code => 0,
         () if report.has_errors() => EXIT_ERRORS,
@@ -92,9 +136,24 @@ pub fn run(args: &MigrateArgs) -> Result<u8, Failure> {
     })
 }
 
+/// What the parser of arguments does not check.
+fn check(args: &MigrateArgs) -> Result<(), Failure> {
+    let cluster = &args.cluster;
+    let usage = |text: &str| Err(Failure::Usage(text.to_owned()));
+    if cluster.apply && cluster.step.is_none() {
+        return usage(
+            "--apply needs --step: first grant, and when all bindings are Ready switch, and when all pods work clean",
+        );
+    }
+    if (cluster.apply || cluster.rollback) && !args.paths.is_empty() {
+        return usage("--apply and --rollback change what the cluster holds: leave out the paths");
+    }
+    Ok(())
+}
+
 /// Rewrites the files, or prints what would become of them.
 fn rewritten(args: &MigrateArgs, sources: &Sources, defaults: &Defaults, bar: Bar) -> Result<u8, Failure> {
-    let until = match args.step {
+    let until = match args.cluster.step {
         Some(MigrateStep::Grant) => Until::Grant,
         Some(MigrateStep::Switch) => Until::Switch,
         Some(MigrateStep::Clean) | None => Until::Clean,
@@ -144,7 +203,7 @@ fn render(report: &Report, output: MigrateOutput) -> Result<Vec<u8>, Failure> {
             text.push(b'\n');
         }
         MigrateOutput::Yaml => {
-            for (number, output) in objects(report)?.into_iter().enumerate() {
+            for (number, (_, output)) in objects(report)?.into_iter().enumerate() {
                 if number > 0 {
                     text.extend_from_slice(b"---\n");
                 }
@@ -155,8 +214,8 @@ fn render(report: &Report, output: MigrateOutput) -> Result<Vec<u8>, Failure> {
     Ok(text)
 }
 
-/// The objects to apply, each once.
-fn objects(report: &Report) -> Result<Vec<&serde_json::Value>, Failure> {
+/// The objects to apply with what they are called, each once.
+fn objects(report: &Report) -> Result<Vec<(&str, &serde_json::Value)>, Failure> {
     let mut seen: std::collections::BTreeMap<&str, &plan::Output> = std::collections::BTreeMap::new();
     let mut objects = Vec::new();
     for output in &report.plan.outputs {
@@ -174,7 +233,7 @@ fn objects(report: &Report) -> Result<Vec<&serde_json::Value>, Failure> {
             }
             None => {
                 seen.insert(&output.title, output);
-                objects.push(&output.value);
+                objects.push((output.title.as_str(), &output.value));
             }
         }
     }

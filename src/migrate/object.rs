@@ -101,8 +101,13 @@ impl Object {
 
 /// Where the pod template of a kind is, as a path to what has `metadata` and `spec`. Empty stands for the object.
 pub fn template_path(object: &Object) -> Option<&'static [&'static str]> {
+    template_path_of(object.group(), &object.kind)
+}
+
+/// The same for a group and a kind.
+pub fn template_path_of(group: &str, kind: &str) -> Option<&'static [&'static str]> {
     const TEMPLATE: &[&str] = &["spec", "template"];
-    match (object.group(), object.kind.as_str()) {
+    match (group, kind) {
         ("", "Pod") => Some(&[]),
         ("batch", "CronJob") => Some(&["spec", "jobTemplate", "spec", "template"]),
         ("keda.sh", "ScaledJob") => Some(&["spec", "jobTargetRef", "template"]),

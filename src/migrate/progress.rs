@@ -16,10 +16,8 @@ pub trait Progress: Sync {
 }
 
 /// Nobody looks.
-#[cfg(test)]
 pub struct Silent;
 
-#[cfg(test)]
 impl Progress for Silent {
     fn begin(&self, _: &'static str, _: usize) {}
     fn step(&self) {}

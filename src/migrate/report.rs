@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::finding::{Finding, Severity};
 use super::join::{Index, Joined};
 use super::model::Model;
-use super::plan::{Plan, State};
+use super::plan::{Chosen, Plan, State};
 use super::progress::Progress;
 use super::source::Sources;
 use super::{checks, kustomize, model, plan};
@@ -57,6 +57,8 @@ pub struct Defaults {
     pub namespace: String,
     /// Whether pod identity runs in namespaced mode, where no file says so.
     pub namespaced: bool,
+    /// ServiceAccounts that have been chosen, where the migration has begun already.
+    pub chosen: Chosen,
 }
 
 /// What the report was made from.
@@ -96,7 +98,7 @@ pub fn analyse<T>(
     let joined: Vec<Joined<'_>> = workloads
         .filter_map(|(model, workload)| index.workload(model, workload))
         .collect();
-    let plan = plan::plan(sources, &models, &index, &joined);
+    let plan = plan::plan(sources, &models, &index, &joined, &defaults.chosen);
     let mut findings = sources.findings.clone();
     findings.extend(unresolved);
     findings.extend(notes);
@@ -111,12 +113,6 @@ pub fn analyse<T>(
         }
         same
     });
-    let of = |severity| {
-        findings
-            .iter()
-            .filter(|finding| finding.severity == severity)
-            .count()
-    };
     let documents = || sources.files.iter().flat_map(|source| &source.documents);
     let summary = Summary {
         files: sources.files.len(),
@@ -131,24 +127,31 @@ pub fn analyse<T>(
             .iter()
             .filter(|workload| workload.state == State::Planned)
             .count(),
-        errors: of(Severity::Error),
-        warnings: of(Severity::Warning),
-        infos: of(Severity::Info),
+        ..Summary::default()
     };
+    let mut report = Report {
+        summary,
+        plan,
+        findings,
+    };
+    report.count();
     then(Analysis {
         sources,
         models: &models,
         index: &index,
         joined: &joined,
-        report: Report {
-            summary,
-            plan,
-            findings,
-        },
+        report,
     })
 }
 
 impl Report {
+    /// Counts the findings.
+    pub fn count(&mut self) {
+        let of = |severity| self.findings.iter().filter(|f| f.severity == severity).count();
+        let (errors, warnings, infos) = (of(Severity::Error), of(Severity::Warning), of(Severity::Info));
+        (self.summary.errors, self.summary.warnings, self.summary.infos) = (errors, warnings, infos);
+    }
+
     /// Whether a person has to decide or repair something.
     pub fn has_errors(&self) -> bool {
         self.summary.errors > 0

@@ -10,6 +10,9 @@ use super::finding::{Code, Finding, Place};
 use super::text;
 use super::yaml::{self, Mark, Node, Parsed};
 
+/// How the paths of objects begin that were read from a cluster. They have no lines.
+pub const CLUSTER: &str = "cluster://";
+
 /// A file and what became of it.
 #[derive(Clone, Debug)]
 pub struct File {
@@ -124,9 +127,10 @@ impl Sources {
         let source = usize::try_from(mark.file)
             .ok()
             .and_then(|index| self.files.get(index));
+        let live = source.is_some_and(|source| source.path.starts_with(CLUSTER));
         Place {
             file: source.map(|source| source.path.clone()).unwrap_or_default(),
-            line: mark.line,
+            line: if live { 0 } else { mark.line },
             document: mark.document,
         }
     }

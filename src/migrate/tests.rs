@@ -2,6 +2,7 @@ mod components;
 mod environments;
 mod properties;
 mod scale;
+mod switched;
 
 use std::collections::BTreeSet;
 
@@ -26,9 +27,11 @@ fn read(files: &[(&str, &[u8])]) -> Sources {
 
 fn report(sources: &Sources, namespace: &str, namespaced: bool) -> Report {
     let namespace = namespace.to_owned();
+    let chosen = super::plan::Chosen::default();
     let defaults = Defaults {
         namespace,
         namespaced,
+        chosen,
     };
     super::report::report(sources, &defaults, &super::progress::Silent)
 }

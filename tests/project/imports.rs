@@ -28,7 +28,7 @@ const FENCED: [(&str, &[&str]); 8] = [
     ("azure_identity", &["azure"]),
     ("azure_mgmt_msi", &["azure"]),
     ("reqwest", &["azure"]),
-    ("kube", &["api", "controller", "runtime", "app"]),
+    ("kube", &["api", "controller", "runtime", "app", "migrate"]),
     ("serde_yaml", &["api", "migrate"]),
     ("granit_parser", &["migrate"]),
 ];
@@ -189,7 +189,9 @@ fn modules_name_only_what_they_may() -> Result<()> {
             let names = tokens
                 .windows(2)
                 .any(|pair| matches!(pair, [name, next] if name == fenced && (next == "::" || next == "as")));
-            if names && !only.contains(&module) {
+            // Of migrate, only what is about clusters: the rest of it is pure, or reads files.
+            let inner = module != "migrate" || fenced != "kube" || path.get(1) == Some(&"live");
+            if names && !(only.contains(&module) && inner) {
                 violations.push(format!("{file} names the crate {fenced}"));
             }
         }

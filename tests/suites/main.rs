@@ -27,6 +27,7 @@ mod lifecycle;
 mod limits;
 mod mappings;
 mod migrate;
+mod migrate_live;
 mod monitoring;
 mod ownership;
 mod process;
@@ -81,6 +82,7 @@ fn main() -> ExitCode {
         migrate::trials(),
         repositories::trials(),
         rewriting::trials(),
+        migrate_live::trials(),
     ];
     runner::run(suites.into_iter().flatten().collect())
 }

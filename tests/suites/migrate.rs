@@ -303,6 +303,9 @@ async fn help_says_what_it_does() -> Result<()> {
     for part in [
         "--namespaced",
         "--exit-code",
+        "--cluster",
+        "--apply --step grant",
+        "--rollback",
         "table",
         "json",
         "yaml",

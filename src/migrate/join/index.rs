@@ -163,15 +163,17 @@ impl<'a> Index<'a> {
         selector.is_some_and(|selector| self.labels.contains(selector))
     }
 
-    /// Whether only a selector, which cannot change, still holds the label of a workload.
-    pub(super) fn has_switched(&self, model: &'a Model, workload: &'a Workload) -> bool {
+    /// What is applied together with an environment: plain files, and its own.
+    pub(super) fn reach(&self, model: &'a Model) -> impl Iterator<Item = &'a Model> {
+        self.plain.into_iter().chain([model])
+    }
+
+    /// Whether the pods of a workload use workload identity, and its selector holds the label of pod identity.
+    pub(super) fn has_switched(&self, model: &'a Model, workload: &Workload) -> bool {
         let key = (workload.at.namespace.clone(), workload.account().to_owned());
-        let bound = self
-            .plain
-            .into_iter()
-            .chain([model])
-            .any(|from| from.bound.contains_key(&key));
-        workload.uses_workload_identity && workload.in_selector.is_some() && bound
+        workload.uses_workload_identity
+            && workload.in_selector.is_some()
+            && self.reach(model).any(|from| from.bound.contains_key(&key))
     }
 
     /// What a label selects: bindings of the same environment and of plain files, or else those of others.

@@ -86,18 +86,30 @@ pub struct Reached<'a> {
 impl<'a> Index<'a> {
     /// What the pods of a workload get.
     pub fn workload(&self, model: &'a Model, workload: &'a Workload) -> Option<Joined<'a>> {
-        let label = workload
-            .label
-            .as_ref()
-            .filter(|_| !self.has_switched(model, workload))?;
+        let label = workload.label.as_ref()?;
         let reached = self.reached(model, &label.text, &workload.at.namespace);
-        Some(Joined {
+        let joined = Joined {
             model,
             workload,
             uses: reached.uses,
             misses: reached.misses,
             selected: reached.selected,
-        })
+        };
+        (!self.is_done(&joined)).then_some(joined)
+    }
+
+    /// Whether its pods have switched already, and only their selector, which cannot change, holds the label still.
+    fn is_done(&self, joined: &Joined<'a>) -> bool {
+        let account = (
+            joined.workload.at.namespace.clone(),
+            joined.workload.account().to_owned(),
+        );
+        let bound = |id: &String| {
+            self.reach(joined.model)
+                .any(|from| from.bound.get(&account).is_some_and(|ids| ids.contains(id)))
+        };
+        self.has_switched(joined.model, joined.workload)
+            && joined.uses.iter().all(|used| bound(&describe(used.identity)))
     }
 
     /// What pods of a label elsewhere would get.

@@ -13,7 +13,7 @@ pub use elsewhere::{Elsewhere, Form};
 pub use identity::{ArmId, Binding, Casing, Exception, Identity};
 pub use other::{Installation, PodIdentityClass};
 pub use settings::{Family, Setting};
-pub use workload::Workload;
+pub use workload::{Workload, pod_paths};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{LABEL, Reference, Text, USE_LABEL};
-use crate::migrate::object::{Object, template_path};
+use crate::migrate::object::{Object, template_path_of};
 use crate::migrate::yaml::{Mark, Node};
 
 /// Controllers of Flux: their ServiceAccounts are named like their Deployments, which are often only patched.
@@ -49,19 +49,19 @@ pub struct Workload {
 }
 
 /// Where metadata and spec of the pods of an object stand.
-fn pod_paths(object: &Object) -> Option<(Vec<&'static str>, Vec<&'static str>)> {
-    if let Some(path) = template_path(object) {
+pub fn pod_paths(group: &str, kind: &str) -> Option<(Vec<&'static str>, Vec<&'static str>)> {
+    if let Some(path) = template_path_of(group, kind) {
         let of = |last| [path, &[last]].concat();
         return Some((of("metadata"), of("spec")));
     }
     let monitoring = ["Prometheus", "PrometheusAgent", "Alertmanager", "ThanosRuler"];
-    let known = object.group() == "monitoring.coreos.com" && monitoring.contains(&object.kind.as_str());
+    let known = group == "monitoring.coreos.com" && monitoring.contains(&kind);
     known.then(|| (vec!["spec", "podMetadata"], vec!["spec"]))
 }
 
 /// Whether an object is a workload whose pods carry the label.
 pub fn is_labelled(object: &Object) -> bool {
-    pod_paths(object).is_some_and(|(mut path, _)| {
+    pod_paths(object.group(), &object.kind).is_some_and(|(mut path, _)| {
         path.extend(["labels", LABEL]);
         object.node.at(&path).is_some()
     })
@@ -69,7 +69,7 @@ pub fn is_labelled(object: &Object) -> bool {
 
 impl Workload {
     pub(super) fn of(object: &Object, at: Reference) -> Option<Self> {
-        let (metadata, spec) = pod_paths(object)?;
+        let (metadata, spec) = pod_paths(object.group(), &object.kind)?;
         let node = &object.node;
         let key = |path: &[&str], field: &str| {
             let path = [path, &[field]].concat();

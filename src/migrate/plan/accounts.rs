@@ -16,7 +16,17 @@ type Key = (Option<String>, String, String);
 /// Identities, by their keys.
 type Identities = BTreeSet<String>;
 
-pub fn choose(sources: &Sources, models: &[Model], drafts: &mut [Draft<'_>], findings: &mut Vec<Finding>) {
+/// ServiceAccounts that a migration under way has chosen, by namespace, kind and name of the workload. Once some of
+/// the workloads have switched, nothing else shows that the others were to get new ones.
+pub type Chosen = BTreeMap<(String, String, String), String>;
+
+pub fn choose(
+    sources: &Sources,
+    models: &[Model],
+    chosen: &Chosen,
+    drafts: &mut [Draft<'_>],
+    findings: &mut Vec<Finding>,
+) {
     let mut users: BTreeMap<Key, BTreeSet<Identities>> = BTreeMap::new();
     let reached = |draft: &&Draft<'_>| !draft.joined.uses.is_empty() || draft.joined.has_too_many();
     for draft in drafts.iter().filter(reached) {
@@ -31,6 +41,13 @@ pub fn choose(sources: &Sources, models: &[Model], drafts: &mut [Draft<'_>], fin
         .iter_mut()
         .filter(|draft| matches!(draft.state, State::Planned | State::Unresolved))
     {
+        let at = &draft.joined.workload.at;
+        if let Some(account) = chosen.get(&(at.namespace.clone(), at.kind.clone(), at.name.clone())) {
+            draft.new_account = *account != draft.account;
+            draft.account.clone_from(account);
+            made.insert(key(draft, account), identities(draft));
+            continue;
+        }
         let default = draft.account == "default";
         let shared = users
             .get(&key(draft, &draft.account))

@@ -4,8 +4,9 @@ mod accounts;
 mod objects;
 mod steps;
 
-pub use objects::Output;
-pub use steps::{Item, Step};
+pub use accounts::Chosen;
+pub use objects::{Output, bounded};
+pub use steps::{Action, Item, Step};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -102,6 +103,10 @@ pub struct Switch {
     pub account: String,
     /// ARM ids of its identities.
     pub ids: Vec<IdentityId>,
+    /// Names of its WorkloadIdentityBindings.
+    pub bindings: Vec<String>,
+    /// Bindings and identities of pod identity that it uses.
+    pub uses: Vec<(Reference, Reference)>,
 }
 
 /// The plan.
@@ -139,12 +144,18 @@ struct Draft<'a> {
 }
 
 /// Plans the migration of everything that was joined.
-pub fn plan<'a>(sources: &Sources, models: &'a [Model], index: &Index<'a>, joined: &'a [Joined<'a>]) -> Plan {
+pub fn plan<'a>(
+    sources: &Sources,
+    models: &'a [Model],
+    index: &Index<'a>,
+    joined: &'a [Joined<'a>],
+    chosen: &Chosen,
+) -> Plan {
     let mut order: Vec<&Joined<'_>> = joined.iter().collect();
     order.sort_by_key(|j| (&j.model.environment, &j.workload.at));
     let mut drafts: Vec<Draft<'_>> = order.into_iter().map(draft).collect();
     let mut plan = Plan::default();
-    accounts::choose(sources, models, &mut drafts, &mut plan.findings);
+    accounts::choose(sources, models, chosen, &mut drafts, &mut plan.findings);
     let mut seen = objects::Seen::new();
     for draft in &drafts {
         plan.workloads.push(workload(sources, draft));
@@ -155,6 +166,15 @@ pub fn plan<'a>(sources: &Sources, models: &'a [Model], index: &Index<'a>, joine
                 workload: draft.joined.workload.clone(),
                 account: draft.account.clone(),
                 ids: draft.ids.clone(),
+                bindings: (0..draft.ids.len())
+                    .map(|number| objects::binding_name(draft, number))
+                    .collect(),
+                uses: draft
+                    .joined
+                    .uses
+                    .iter()
+                    .map(|used| (used.binding.at.clone(), used.identity.at.clone()))
+                    .collect(),
             });
         }
     }

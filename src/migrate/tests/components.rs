@@ -172,6 +172,7 @@ fn rewritten(files: &[(&str, &str)]) -> (Vec<(String, String)>, Vec<String>) {
     let defaults = Defaults {
         namespace: "default".to_owned(),
         namespaced: false,
+        chosen: crate::migrate::plan::Chosen::default(),
     };
     let rewriting = rewrite::rewrite(
         &read(&bytes),
