@@ -105,7 +105,7 @@ pub fn run(args: &MigrateArgs) -> Result<u8, Failure> {
     let defaults = Defaults {
         namespace: args.namespace.clone().unwrap_or_else(|| "default".to_owned()),
         namespaced: args.namespaced,
-        chosen: plan::Chosen::default(),
+        journal: None,
     };
     if args.in_place || args.diff {
         return rewritten(args, &sources, &defaults, bar);

@@ -1,8 +1,10 @@
 //! Everything together: from files to the report. Pure.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
-use super::finding::{Finding, Severity};
+use super::finding::{Code, Finding, Severity};
 use super::join::{Index, Joined};
 use super::model::Model;
 use super::plan::{Chosen, Plan, State};
@@ -57,8 +59,8 @@ pub struct Defaults {
     pub namespace: String,
     /// Whether pod identity runs in namespaced mode, where no file says so.
     pub namespaced: bool,
-    /// ServiceAccounts that have been chosen, where the migration has begun already.
-    pub chosen: Chosen,
+    /// ServiceAccounts that have been chosen, where a journal says what a migration has done already.
+    pub journal: Option<Chosen>,
 }
 
 /// What the report was made from.
@@ -98,12 +100,16 @@ pub fn analyse<T>(
     let joined: Vec<Joined<'_>> = workloads
         .filter_map(|(model, workload)| index.workload(model, workload))
         .collect();
-    let plan = plan::plan(sources, &models, &index, &joined, &defaults.chosen);
+    let plan = plan::plan(sources, &models, &index, &joined, defaults.journal.as_ref());
     let mut findings = sources.findings.clone();
     findings.extend(unresolved);
     findings.extend(notes);
     findings.extend(checks::check(sources, &models, &index, &joined));
     findings.extend(plan.findings.iter().cloned());
+    // What goes in a step of the plan is no longer a question.
+    let going: BTreeSet<String> = plan.removals.iter().map(ToString::to_string).collect();
+    let orphan = [Code::OrphanBinding, Code::OrphanIdentity];
+    findings.retain(|finding| !(orphan.contains(&finding.code) && going.contains(&finding.subject)));
     // A base is seen through each of its overlays: what is the same through all of them is said once.
     findings.sort();
     findings.dedup_by(|b, a| {

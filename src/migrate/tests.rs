@@ -27,11 +27,10 @@ fn read(files: &[(&str, &[u8])]) -> Sources {
 
 fn report(sources: &Sources, namespace: &str, namespaced: bool) -> Report {
     let namespace = namespace.to_owned();
-    let chosen = super::plan::Chosen::default();
     let defaults = Defaults {
         namespace,
         namespaced,
-        chosen,
+        journal: None,
     };
     super::report::report(sources, &defaults, &super::progress::Silent)
 }

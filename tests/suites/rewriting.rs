@@ -117,7 +117,7 @@ fn doubtful() -> Vec<(&'static str, String)> {
             "vars/kustomization.yaml",
             kustomization(
                 "resources: [app.yaml, identity.yaml]\nvars:\n- name: ID\n  objref: {apiVersion: aadpodidentity.k8s.io/v1, \
-                 kind: AzureIdentity, name: api}\n  fieldref: {fieldpath: spec.clientID}\n",
+                 kind: AzureIdentity, name: api}\n  fieldref: {fieldpath: spec.resourceID}\n",
             ),
         ),
         ("vars/app.yaml", deployment("api", "api")),

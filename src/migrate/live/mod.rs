@@ -164,7 +164,7 @@ async fn plan(
     let defaults = Defaults {
         namespace: own.to_owned(),
         namespaced,
-        chosen: chosen(&journals),
+        journal: Some(chosen(&journals)),
     };
     let mut report = report(&sources, &defaults, &Silent);
     inherit(&mut report.plan, &snapshot);

@@ -143,19 +143,27 @@ struct Draft<'a> {
     ids: Vec<IdentityId>,
 }
 
-/// Plans the migration of everything that was joined.
+/// Plans the migration of everything that was joined. A journal tells what of it has been done already; without one,
+/// that is told by what is left.
 pub fn plan<'a>(
     sources: &Sources,
     models: &'a [Model],
     index: &Index<'a>,
     joined: &'a [Joined<'a>],
-    chosen: &Chosen,
+    journal: Option<&Chosen>,
 ) -> Plan {
     let mut order: Vec<&Joined<'_>> = joined.iter().collect();
     order.sort_by_key(|j| (&j.model.environment, &j.workload.at));
     let mut drafts: Vec<Draft<'_>> = order.into_iter().map(draft).collect();
     let mut plan = Plan::default();
-    accounts::choose(sources, models, chosen, &mut drafts, &mut plan.findings);
+    let none = Chosen::new();
+    accounts::choose(
+        sources,
+        models,
+        journal.unwrap_or(&none),
+        &mut drafts,
+        &mut plan.findings,
+    );
     let mut seen = objects::Seen::new();
     for draft in &drafts {
         plan.workloads.push(workload(sources, draft));
@@ -192,7 +200,10 @@ pub fn plan<'a>(
         plan.findings
             .push(Finding::new(Code::CredentialLimit, place, reason, action));
     }
-    let leftover = steps::leftover(sources, models, index, &drafts);
+    let mut leftover = steps::leftover(models, index, &drafts);
+    if journal.is_none() {
+        steps::add_orphans(sources, models, index, &mut leftover);
+    }
     plan.removals = leftover
         .iter()
         .filter(|old| old.is_removable())

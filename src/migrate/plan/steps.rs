@@ -180,12 +180,7 @@ impl Users {
 /// All bindings, and then all identities, that planned workloads use.
 ///
 /// Users are counted by what their label selects, and not by binding: a label can have thousands of both.
-pub fn leftover<'a>(
-    sources: &Sources,
-    models: &'a [Model],
-    index: &Index<'a>,
-    drafts: &[Draft<'a>],
-) -> Vec<Leftover> {
+pub fn leftover<'a>(models: &'a [Model], index: &Index<'a>, drafts: &[Draft<'a>]) -> Vec<Leftover> {
     let mut selections: BTreeMap<usize, Rc<Selected<'a>>> = BTreeMap::new();
     let mut users: BTreeMap<Scope<'_>, Users> = BTreeMap::new();
     let mut note = |selected: Option<&Rc<Selected<'a>>>, namespace: &'a str, other: Option<&str>| {
@@ -230,7 +225,6 @@ pub fn leftover<'a>(
         }
     }
     let mut merged: BTreeMap<_, Option<Rc<BTreeSet<String>>>> = BTreeMap::new();
-    let mut known: BTreeSet<Mark> = bindings.keys().chain(identities.keys()).copied().collect();
     let mut leftover = Vec::new();
     for (at, scopes) in bindings.into_values().chain(identities.into_values()) {
         let others = merged.entry(scopes).or_insert_with_key(|scopes| {
@@ -247,6 +241,17 @@ pub fn leftover<'a>(
             others,
         }));
     }
+    leftover
+}
+
+/// Adds bindings and identities whose pods have switched.
+pub fn add_orphans<'a>(
+    sources: &Sources,
+    models: &'a [Model],
+    index: &Index<'a>,
+    leftover: &mut Vec<Leftover>,
+) {
+    let mut known: BTreeSet<Mark> = leftover.iter().map(|old| old.at.mark).collect();
     for (at, user) in orphans(sources, models, index) {
         if known.insert(at.mark) {
             leftover.push(Leftover {
@@ -257,7 +262,6 @@ pub fn leftover<'a>(
     }
     // Bindings go before the identities that they name.
     leftover.sort_by_key(|old| old.at.kind == "AzureIdentity");
-    leftover
 }
 
 /// Bindings and identities whose pods have switched: no pods of the input have the label any more, and a

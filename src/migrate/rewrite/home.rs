@@ -14,6 +14,8 @@ pub struct Home<'a> {
     pub kustomization: Kustomization<'a>,
     prefix: String,
     suffix: String,
+    /// The namespace that it, or one below it, gives to the workload.
+    namespace: Option<String>,
 }
 
 impl<'a> Home<'a> {
@@ -28,8 +30,14 @@ impl<'a> Home<'a> {
         let affix = |k: &Kustomization<'a>, key: &str| k.node.text_at(&[key]).unwrap_or_default().to_owned();
         let has_affix =
             |k: &&Kustomization<'a>| !(affix(k, "namePrefix") + &affix(k, "nameSuffix")).is_empty();
+        let at = chain.iter().rposition(|k| has_affix(&k)).unwrap_or(0);
+        let below = chain.get(at..).unwrap_or_default();
         Some(Self {
-            kustomization: chain.iter().rev().find(has_affix).copied().unwrap_or(root),
+            kustomization: chain.get(at).copied().unwrap_or(root),
+            namespace: below
+                .iter()
+                .map(|k| affix(k, "namespace"))
+                .find(|namespace| !namespace.is_empty()),
             prefix: chain.iter().map(|k| affix(k, "namePrefix")).collect(),
             suffix: chain.iter().rev().map(|k| affix(k, "nameSuffix")).collect(),
         })
@@ -39,6 +47,13 @@ impl<'a> Home<'a> {
     pub fn written<'b>(&self, name: &'b str) -> Option<&'b str> {
         let stripped = name.strip_prefix(&*self.prefix)?.strip_suffix(&*self.suffix)?;
         Some(stripped).filter(|name| !name.is_empty())
+    }
+
+    /// The namespace that objects have to be written with, to be in the one of a workload when names change: kustomize
+    /// does not see that two objects belong together otherwise. None where names do not change.
+    pub fn namespace(&self, written: Option<&str>) -> Option<Option<String>> {
+        let changes = !(self.prefix.is_empty() && self.suffix.is_empty());
+        changes.then(|| self.namespace.clone().or_else(|| written.map(str::to_owned)))
     }
 
     /// What becomes of a name.

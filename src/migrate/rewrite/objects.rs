@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 
 use super::changes::{Changes, Problem};
 use super::home::Home;
+use super::pods;
 use crate::migrate::edit::Change;
 use crate::migrate::kustomize::{Kustomization, join};
 use crate::migrate::model::Model;
@@ -56,6 +57,10 @@ pub fn add(
         let mut value = output.value.clone();
         if is_present(models, output, &mut value, home.as_ref()) {
             continue;
+        }
+        if let Some(home) = home.as_ref().filter(|_| !grant) {
+            let written = pods::written(sources, &switch.workload).and_then(|object| object.namespace);
+            place(&mut value, home.namespace(written.as_deref()));
         }
         let folder = match home {
             Some(home) => {
@@ -128,6 +133,14 @@ fn text(name: &str, known: bool, objects: &[Json]) -> String {
         text.push_str(&serde_yaml::to_string(object).unwrap_or_default());
     }
     text
+}
+
+/// Gives an object the namespace that it is to be written with.
+fn place(value: &mut Json, namespace: Option<Option<String>>) {
+    if let (Some(namespace), Some(Json::Object(metadata))) = (namespace, value.pointer_mut("/metadata")) {
+        metadata.remove("namespace");
+        metadata.extend(namespace.map(|namespace| ("namespace".to_owned(), namespace.into())));
+    }
 }
 
 /// Whether the environment, or a plain file, has the object already. Gives it the name that becomes the planned one.

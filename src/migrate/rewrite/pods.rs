@@ -199,7 +199,7 @@ fn before_affixes(sources: &Sources, switch: &Switch) -> Result<String, String> 
 }
 
 /// The object as it is written where the workload stands.
-fn written(sources: &Sources, workload: &Workload) -> Option<Object> {
+pub fn written(sources: &Sources, workload: &Workload) -> Option<Object> {
     let mark = workload.at.mark;
     let source = sources.files.get(usize::try_from(mark.file).ok()?)?;
     let document = source.documents.get(usize::try_from(mark.document).ok()?)?;

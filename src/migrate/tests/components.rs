@@ -172,7 +172,7 @@ fn rewritten(files: &[(&str, &str)]) -> (Vec<(String, String)>, Vec<String>) {
     let defaults = Defaults {
         namespace: "default".to_owned(),
         namespaced: false,
-        chosen: crate::migrate::plan::Chosen::default(),
+        journal: None,
     };
     let rewriting = rewrite::rewrite(
         &read(&bytes),

@@ -53,7 +53,7 @@ fn a_service_account_that_was_chosen_stays_the_one_when_the_others_have_switched
         let defaults = Defaults {
             namespace: "default".to_owned(),
             namespaced: false,
-            chosen: chosen.clone(),
+            journal: Some(chosen.clone()),
         };
         let report = crate::migrate::report::report(&sources, &defaults, &Silent);
         let rows = rows(&report);

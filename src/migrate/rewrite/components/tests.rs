@@ -31,7 +31,7 @@ fn rewritten(files: &[(&str, &str)]) -> Outcome {
     let joined: Vec<Joined<'_>> = workloads
         .filter_map(|(model, workload)| index.workload(model, workload))
         .collect();
-    let plan = plan::plan(&sources, &models, &index, &joined, &plan::Chosen::default());
+    let plan = plan::plan(&sources, &models, &index, &joined, None);
     let groups = groups(&sources, &models, &index, &joined, &plan);
     let mut edits: BTreeMap<(u32, u32), Vec<Edit>> = BTreeMap::new();
     for (mark, change) in groups.iter().flat_map(|group| &group.edits) {
