@@ -70,7 +70,7 @@ pub enum Failure {
     Cluster(#[from] live::Error),
     /// Some objects could not be done.
     #[error(
-        "{0} objects could not be done; what was said of each is above. Run it again when that is mended"
+        "objects that could not be done: {0}; what was said of each is above. Run it again when that is mended"
     )]
     Incomplete(usize),
     /// The folder for the result cannot be used.

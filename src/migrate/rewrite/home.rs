@@ -49,11 +49,15 @@ impl<'a> Home<'a> {
         Some(stripped).filter(|name| !name.is_empty())
     }
 
-    /// The namespace that objects have to be written with, to be in the one of a workload when names change: kustomize
-    /// does not see that two objects belong together otherwise. None where names do not change.
-    pub fn namespace(&self, written: Option<&str>) -> Option<Option<String>> {
-        let changes = !(self.prefix.is_empty() && self.suffix.is_empty());
-        changes.then(|| self.namespace.clone().or_else(|| written.map(str::to_owned)))
+    /// Whether names change on the way. kustomize then sees that two objects belong together only if they are in the
+    /// same namespace at that point.
+    pub fn changes_names(&self) -> bool {
+        !(self.prefix.is_empty() && self.suffix.is_empty())
+    }
+
+    /// The namespace, if any, in which a workload is there that is written with this one.
+    pub fn namespace(&self, written: Option<String>) -> Option<String> {
+        self.namespace.clone().or(written)
     }
 
     /// What becomes of a name.

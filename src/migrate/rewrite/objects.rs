@@ -58,9 +58,9 @@ pub fn add(
         if is_present(models, output, &mut value, home.as_ref()) {
             continue;
         }
-        if let Some(home) = home.as_ref().filter(|_| !grant) {
+        if let Some(home) = home.as_ref().filter(|home| !grant && home.changes_names()) {
             let written = pods::written(sources, &switch.workload).and_then(|object| object.namespace);
-            place(&mut value, home.namespace(written.as_deref()));
+            place(&mut value, home.namespace(written));
         }
         let folder = match home {
             Some(home) => {
@@ -136,8 +136,8 @@ fn text(name: &str, known: bool, objects: &[Json]) -> String {
 }
 
 /// Gives an object the namespace that it is to be written with.
-fn place(value: &mut Json, namespace: Option<Option<String>>) {
-    if let (Some(namespace), Some(Json::Object(metadata))) = (namespace, value.pointer_mut("/metadata")) {
+fn place(value: &mut Json, namespace: Option<String>) {
+    if let Some(Json::Object(metadata)) = value.pointer_mut("/metadata") {
         metadata.remove("namespace");
         metadata.extend(namespace.map(|namespace| ("namespace".to_owned(), namespace.into())));
     }
