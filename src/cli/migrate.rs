@@ -27,7 +27,7 @@ Exit codes: 0 done, 1 failed or not all could be done, 2 an argument is wrong or
 With --exit-code: 0 nothing to migrate, 6 something to migrate or to look at, 7 an error among the findings, or
 something that was left as it was.
 
-Every finding is explained in docs/migrate.md.";
+Every finding is explained in docs/migrate-findings.md.";
 
 /// Arguments of `wib migrate`.
 #[allow(clippy::struct_excessive_bools)] // each is a flag of its own

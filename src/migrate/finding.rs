@@ -16,11 +16,11 @@ pub enum Severity {
     Info,
 }
 
-/// What was found. The name in kebab case is stable, and has its heading in `docs/migrate.md`.
+/// What was found. The name in kebab case is stable, and has its heading in `docs/migrate-findings.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, IntoStaticStr, EnumIter)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
-#[allow(missing_docs)] // docs/migrate.md explains each, and a test compares the two
+#[allow(missing_docs)] // docs/migrate-findings.md explains each, and a test compares the two
 pub enum Code {
     // Reading.
     Unreadable,

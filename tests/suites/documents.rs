@@ -27,7 +27,7 @@ trials![
 ];
 
 /// Kinds that the API server of the tests does not serve: they only have to parse. Each with the reason.
-const NOT_SERVED: [(&str, &str, &str); 13] = [
+const NOT_SERVED: [(&str, &str, &str); 14] = [
     (
         "kustomize.config.k8s.io",
         "Kustomization",
@@ -55,6 +55,11 @@ const NOT_SERVED: [(&str, &str, &str); 13] = [
     ),
     ("helm.toolkit.fluxcd.io", "HelmRelease", "a definition of Flux"),
     ("notification.toolkit.fluxcd.io", "Alert", "a definition of Flux"),
+    (
+        "aadpodidentity.k8s.io",
+        "AzureIdentity",
+        "a definition of aad-pod-identity",
+    ),
     ("argoproj.io", "Application", "a definition of Argo CD"),
     ("argoproj.io", "ApplicationSet", "a definition of Argo CD"),
     ("argoproj.io", "AppProject", "a definition of Argo CD"),

@@ -12,6 +12,7 @@ mod documents;
 mod gate;
 mod generated;
 mod gitops;
+mod guide;
 mod hostile;
 mod input;
 mod issuer;
@@ -82,6 +83,7 @@ fn main() -> ExitCode {
         migrate::trials(),
         repositories::trials(),
         rewriting::trials(),
+        guide::trials(),
         migrate_live::trials(),
     ];
     runner::run(suites.into_iter().flatten().collect())

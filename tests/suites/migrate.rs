@@ -310,7 +310,7 @@ async fn help_says_what_it_does() -> Result<()> {
         "json",
         "yaml",
         "Examples:",
-        "docs/migrate.md",
+        "docs/migrate-findings.md",
         "--in-place",
         "--diff",
         "--step",

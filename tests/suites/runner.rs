@@ -19,9 +19,10 @@ const DEADLINE: Duration = Duration::from_mins(3);
 const LONG_DEADLINE: Duration = Duration::from_hours(3);
 
 /// The programs of other projects that the trials of a module use. They are built, once, before the deadline runs.
-const TOOLS: [(&str, &[Tool]); 9] = [
+const TOOLS: [(&str, &[Tool]); 10] = [
     ("chart", &[Tool::Helm, Tool::Kustomize]),
     ("gitops", &[Tool::Health]),
+    ("guide", &[Tool::Kustomize]),
     ("kustomize", &[Tool::Kustomize]),
     ("migrate", &[Tool::Kustomize]),
     ("monitoring", &[Tool::Promtool, Tool::Prometheus]),

@@ -40,9 +40,15 @@ fn flags_in(text: &str) -> impl Iterator<Item = &str> {
 /// What stands behind `wib` in a line of shell, up to the end of the command.
 fn arguments_of_wib(line: &str) -> Option<&str> {
     let line = line.split(" #").next().unwrap_or_default();
-    let (_, arguments) = ["wib run", "wib crd", "kubectl wib", "--bin wib -- "]
-        .iter()
-        .find_map(|program| line.split_once(program))?;
+    let (_, arguments) = [
+        "wib run",
+        "wib crd",
+        "wib migrate",
+        "kubectl wib",
+        "--bin wib -- ",
+    ]
+    .iter()
+    .find_map(|program| line.split_once(program))?;
     arguments.split(['|', ';', '>', '&']).next()
 }
 
