@@ -103,6 +103,12 @@ async fn one(run: &Run<'_>, plan: &Plan, switch: &Switch, chosen: &mut bool) -> 
                 "{keeper} would change it back: change it there (wib migrate reads the files), or say --include-managed"
             )));
         }
+        if let Some(class) = switch.classes.first() {
+            return Err(other(format!(
+                "its pods mount {class}, which uses pod identity, and new ones could not. Set usePodIdentity to \"false\" and \
+                 clientID to the one that the finding secret-provider-class names, and run the step again"
+            )));
+        }
         bindings_are_ready(run.kubernetes, switch).await?;
         if !*chosen {
             grant::choose(run.kubernetes, plan).await?;

@@ -107,6 +107,8 @@ pub struct Switch {
     pub bindings: Vec<String>,
     /// Bindings and identities of pod identity that it uses.
     pub uses: Vec<(Reference, Reference)>,
+    /// SecretProviderClasses of pod identity that its pods mount: without a change of theirs, new pods cannot.
+    pub classes: Vec<Reference>,
 }
 
 /// The plan.
@@ -177,6 +179,7 @@ pub fn plan<'a>(
                 bindings: (0..draft.ids.len())
                     .map(|number| objects::binding_name(draft, number))
                     .collect(),
+                classes: mounted(models, draft),
                 uses: draft
                     .joined
                     .uses
@@ -289,6 +292,18 @@ fn draft<'a>(joined: &'a Joined<'a>) -> Draft<'a> {
         draft.why.extend(unresolved);
     }
     draft
+}
+
+/// SecretProviderClasses of pod identity that the pods of a workload mount.
+fn mounted(models: &[Model], draft: &Draft<'_>) -> Vec<Reference> {
+    let (workload, environment) = (draft.joined.workload, &draft.joined.model.environment);
+    let reached = models
+        .iter()
+        .filter(|model| model.environment.is_none() || model.environment == *environment);
+    let classes = reached.flat_map(|model| &model.classes).map(|class| &class.at);
+    let mounts =
+        |at: &&Reference| at.namespace == workload.at.namespace && workload.classes.contains(&at.name);
+    classes.filter(mounts).cloned().collect()
 }
 
 /// Whether a text is a DNS subdomain, which names of objects have to be.

@@ -246,6 +246,39 @@ pub async fn what_is_used_is_not_removed() -> Result<()> {
     Ok(())
 }
 
+pub async fn pods_that_could_not_mount_their_class_are_not_switched() -> Result<()> {
+    let stage = Stage::new().await?;
+    let identity = stage.pod_identity("shop", "web", "web").await?;
+    let class = |parameters: Value| {
+        json!({
+            "apiVersion": "secrets-store.csi.x-k8s.io/v1", "kind": "SecretProviderClass",
+            "metadata": { "namespace": "shop", "name": "vault" },
+            "spec": { "provider": "azure", "parameters": parameters },
+        })
+    };
+    stage
+        .world
+        .cluster
+        .apply(&[class(json!({ "usePodIdentity": "true" }))])
+        .await?;
+    let mount = |object: &mut Value| {
+        object["spec"]["template"]["spec"]["volumes"] = json!([{ "name": "vault", "csi": {
+            "driver": "secrets-store.csi.k8s.io", "readOnly": true,
+            "volumeAttributes": { "secretProviderClass": "vault" },
+        } }]);
+    };
+    stage.workload(DEPLOYMENT, "web", "web", mount).await?;
+    stage.ends(0, &step("grant")).await?;
+    let said = stage.writes_nothing(1, &step("switch")).await?;
+    let wanted = "failed    Deployment shop/web: its pods mount SecretProviderClass shop/vault, which uses pod identity";
+    ensure!(said.contains(wanted), "{said}");
+    let right = json!({ "usePodIdentity": "false", "clientID": identity.client_id });
+    stage.world.cluster.apply(&[class(right)]).await?;
+    let said = stage.ends(0, &step("switch")).await?;
+    ensure!(said.contains("switched  Deployment shop/web"), "{said}");
+    Ok(())
+}
+
 pub async fn what_cannot_be_changed_is_left_and_said() -> Result<()> {
     let stage = Stage::with_web().await?;
     let job = |object: &mut Value| {

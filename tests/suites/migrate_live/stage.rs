@@ -35,6 +35,7 @@ pub const JOB: Kind = ("batch", "v1", "Job");
 pub const POD: Kind = ("", "v1", "Pod");
 pub const IDENTITY: Kind = (POD_IDENTITY, "v1", "AzureIdentity");
 pub const BINDING: Kind = (POD_IDENTITY, "v1", "AzureIdentityBinding");
+pub const CLASS: Kind = ("secrets-store.csi.x-k8s.io", "v1", "SecretProviderClass");
 pub const CONFIG_MAP: Kind = ("", "v1", "ConfigMap");
 
 /// A world with pod identity, and a gate that counts what the command writes.
@@ -354,7 +355,7 @@ fn webhook() -> Value {
 async fn install_pod_identity(world: &World) -> Result<()> {
     let crds = std::fs::read_to_string(root().join("tests/fixtures/pod-identity/crds.yaml"))?;
     world.cluster.apply(&documents(&crds)?).await?;
-    for (group, version, kind) in [IDENTITY, BINDING] {
+    for (group, version, kind) in [IDENTITY, BINDING, CLASS] {
         let kind = GroupVersionKind::gvk(group, version, kind);
         served(world, &kind).await?;
     }
