@@ -341,7 +341,14 @@ fn emptied(sources: &Sources, changes: &mut Changes<'_>) -> Result<(), Problem> 
 /// Whether a kustomization that had content has some still; none if it changes nothing about it.
 fn left(kustomization: Kustomization<'_>, changes: &Changes<'_>) -> Option<bool> {
     let text = changes.text_of(kustomization.source)?;
-    let has = |node: &Node| CONTENT.iter().any(|key| node.get(key).is_some());
+    let component = kustomization.node.text_at(&["kind"]) == Some("Component");
+    // What a component does to others is content as well.
+    let has = |node: &Node| {
+        let mut keys = node.entries().iter().filter_map(|(key, _)| key.as_text());
+        keys.any(|key| {
+            CONTENT.contains(&key) || component && !["apiVersion", "kind", "metadata"].contains(&key)
+        })
+    };
     let now = parse(0, &text)
         .into_iter()
         .find_map(|document| document.content.ok().flatten());

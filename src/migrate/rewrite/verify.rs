@@ -1,12 +1,12 @@
 //! Reads what was rewritten as if it were a repository, and compares it with what was promised.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Until;
 use super::changes::{FileChange, Problem};
 use super::units::Units;
 use crate::migrate::finding::{Code, Finding};
-use crate::migrate::model::{Model, Reference};
+use crate::migrate::model::{Model, Reference, Workload};
 use crate::migrate::plan::Switch;
 use crate::migrate::progress::Progress;
 use crate::migrate::report::{Analysis, Defaults, analyse};
@@ -62,7 +62,7 @@ pub fn wrong(
                 return Some(Problem { file, reason });
             }
         }
-        None
+        changed_beside(before, &units.made(), after.models)
     })
 }
 
@@ -104,6 +104,53 @@ pub fn applied(sources: &Sources, files: &[FileChange]) -> Sources {
         });
     }
     after
+}
+
+/// A workload that is not switched and would change all the same, through a base that others share with it.
+fn changed_beside(before: &Analysis<'_, '_>, made: &[bool], after: &[Model]) -> Option<Problem> {
+    let seen = |environment: &'_ Option<String>, at: &Reference| {
+        let environment = environment.clone();
+        (
+            environment,
+            at.kind.clone(),
+            at.namespace.clone(),
+            at.name.clone(),
+        )
+    };
+    let switched: BTreeSet<_> = (before.report.plan.switches.iter().zip(made))
+        .filter(|(_, made)| **made)
+        .map(|(switch, _)| seen(&switch.environment, &switch.workload.at))
+        .collect();
+    let now: BTreeMap<_, &Workload> = after
+        .iter()
+        .flat_map(|model| model.workloads.iter().map(move |workload| (model, workload)))
+        .map(|(model, workload)| (seen(&model.environment, &workload.at), workload))
+        .collect();
+    for model in before.models.iter().filter(|model| model.environment.is_some()) {
+        for workload in &model.workloads {
+            let key = seen(&model.environment, &workload.at);
+            let Some(now) = now.get(&key).filter(|_| !switched.contains(&key)) else {
+                continue;
+            };
+            let account = (workload.account(), now.account());
+            let what = if account.0 != account.1 {
+                format!("get the ServiceAccount {} instead of {}", account.1, account.0)
+            } else if workload.uses_workload_identity != now.uses_workload_identity {
+                "get the new label".to_owned()
+            } else {
+                continue;
+            };
+            let (at, environment) = (&workload.at, model.environment.as_deref().unwrap_or_default());
+            return Some(Problem {
+                file: usize::try_from(at.mark.file).ok(),
+                reason: format!(
+                    "the pods of {at}, seen through {environment}, are not switched and would {what}: move what \
+                     differs out of the base that they share"
+                ),
+            });
+        }
+    }
+    None
 }
 
 /// What a workload that was rewritten does not have.
