@@ -10,7 +10,7 @@ use crate::migrate::model::{Model, Reference, Workload};
 use crate::migrate::plan::Switch;
 use crate::migrate::progress::Progress;
 use crate::migrate::report::{Analysis, Defaults, analyse};
-use crate::migrate::source::{File, Source, Sources};
+use crate::migrate::source::{File, Sources};
 
 /// Findings that a rewriting must not bring about.
 const BROKEN: [Code; 6] = [
@@ -79,9 +79,12 @@ fn key(finding: &Finding) -> (Code, &str, &str) {
 /// The sources after changes.
 pub fn applied(sources: &Sources, files: &[FileChange]) -> Sources {
     let mut after = Sources::default();
-    let change = |source: &Source| files.iter().find(|change| change.path == source.path);
+    let changes: BTreeMap<&str, &FileChange> = files
+        .iter()
+        .map(|change| (change.path.as_str(), change))
+        .collect();
     for source in &sources.files {
-        let text = match change(source) {
+        let text = match changes.get(source.path.as_str()) {
             Some(FileChange { after: None, .. }) => continue,
             Some(FileChange {
                 after: Some(text), ..
