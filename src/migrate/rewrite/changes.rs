@@ -121,6 +121,15 @@ impl<'a> Changes<'a> {
         Ok(())
     }
 
+    /// Takes out a document.
+    pub fn remove_document(&mut self, file: u32, document: u32) {
+        if let Ok(file) = usize::try_from(file) {
+            let edits = self.files.entry(file).or_default();
+            edits.edits.remove(&document);
+            edits.removed.insert(document);
+        }
+    }
+
     /// Takes out every document of a file.
     pub fn remove_file(&mut self, file: usize) {
         let documents = self

@@ -207,3 +207,31 @@ fn a_decision_against_workload_identity_is_not_overruled() {
         reasons(&done)
     );
 }
+
+#[test]
+fn a_list_of_which_nothing_is_left_goes() {
+    let list = format!(
+        "apiVersion: v1\nkind: List\nitems:\n- {}\n",
+        identity("web")
+            .replace("\n---\n", "\n\u{0}")
+            .trim_end()
+            .replace('\n', "\n  ")
+            .replace("  \u{0}", "- ")
+    );
+    let web = deployment("web", "aadpodidbinding: web", "");
+    let done = rewritten(&[
+        ("kustomization.yaml", "resources: [web.yaml, list.yaml]\n"),
+        ("web.yaml", &web),
+        ("list.yaml", &list),
+    ]);
+    assert_eq!(
+        after(&done, "list.yaml"),
+        Some("it is gone"),
+        "{list}{}",
+        reasons(&done)
+    );
+    assert_eq!(
+        after(&done, "kustomization.yaml"),
+        Some("resources: [web.yaml, workload-identity-grants.yaml, workload-identity.yaml]\n")
+    );
+}
