@@ -61,7 +61,7 @@ impl<'a> Changes<'a> {
             problem(format!("{}:{} cannot be changed", at.file, at.line))
         })?;
         check(&place).map_err(problem)?;
-        let edits = self.files.entry(place.file).or_default();
+        let edits = self.files.entry(place.file).or_default().opened();
         let edits = edits.edits.entry(place.document).or_default();
         let edit = Edit::new(place.path, change);
         if edits.contains(&edit) {
@@ -108,7 +108,7 @@ impl<'a> Changes<'a> {
             file: Some(place.file),
             reason,
         })?;
-        let edits = self.files.entry(place.file).or_default();
+        let edits = self.files.entry(place.file).or_default().opened();
         if path.is_empty() {
             edits.removed.insert(place.document);
         } else {
@@ -124,7 +124,7 @@ impl<'a> Changes<'a> {
     /// Takes out a document.
     pub fn remove_document(&mut self, file: u32, document: u32) {
         if let Ok(file) = usize::try_from(file) {
-            let edits = self.files.entry(file).or_default();
+            let edits = self.files.entry(file).or_default().opened();
             edits.edits.remove(&document);
             edits.removed.insert(document);
         }
@@ -137,7 +137,7 @@ impl<'a> Changes<'a> {
             .files
             .get(file)
             .map_or(0, |source| source.documents.len());
-        let edits = self.files.entry(file).or_default();
+        let edits = self.files.entry(file).or_default().opened();
         edits
             .removed
             .extend(0..u32::try_from(documents).unwrap_or(u32::MAX));

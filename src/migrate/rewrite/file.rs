@@ -1,5 +1,6 @@
 //! All changes of one file.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::migrate::edit::{self, Change, Edit, Refused};
@@ -12,14 +13,26 @@ pub struct FileEdits {
     pub edits: BTreeMap<u32, Vec<Edit>>,
     /// Documents that go.
     pub removed: BTreeSet<u32>,
+    /// What came of it, once it was made.
+    applied: OnceCell<Result<Option<String>, Refused>>,
 }
 
 impl FileEdits {
+    /// Forgets what came of it, because something is added.
+    pub fn opened(&mut self) -> &mut Self {
+        self.applied = OnceCell::new();
+        self
+    }
+
     /// Makes all changes. None if nothing but comments would be left: the file goes.
     ///
     /// # Errors
     /// If one of them cannot be made.
     pub fn apply(&self, source: &Source) -> Result<Option<String>, Refused> {
+        self.applied.get_or_init(|| self.make(source)).clone()
+    }
+
+    fn make(&self, source: &Source) -> Result<Option<String>, Refused> {
         let (head, parts) = source.parts();
         let mut out = String::with_capacity(source.text.as_deref().map_or(0, str::len));
         let mut left = false;

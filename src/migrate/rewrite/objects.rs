@@ -31,7 +31,7 @@ pub fn add(
     made: &[bool],
     changes: &mut Changes<'_>,
 ) -> Result<(), Problem> {
-    let mut files: BTreeMap<(String, &str, bool), Vec<Json>> = BTreeMap::new();
+    let mut files: BTreeMap<(String, &str, bool), (usize, Vec<Json>)> = BTreeMap::new();
     let mut homes: BTreeMap<(Option<String>, Option<usize>), Option<Home<'_>>> = BTreeMap::new();
     for output in &plan.outputs {
         let Some(user) = output
@@ -79,16 +79,18 @@ pub fn add(
         let name = if grant { GRANTS } else { BINDINGS };
         files
             .entry((folder, name, home.is_some()))
-            .or_default()
+            .or_insert_with(|| (user, Vec::new()))
+            .1
             .push(value);
     }
     let mut names: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    for ((folder, name, listed), objects) in files {
+    for ((folder, name, listed), (user, objects)) in files {
         let path = join(&folder, name);
         let known = sources.by_path(&path);
         if let Some(known) = known.filter(|known| !can_be_added_to(known)) {
+            let user = plan.switches.get(user).map(|switch| switch.workload.at.mark);
             return Err(Problem {
-                file: None,
+                file: user.and_then(|mark| usize::try_from(mark.file).ok()),
                 reason: format!(
                     "{} holds something that cannot be parsed: repair or rename it",
                     known.path

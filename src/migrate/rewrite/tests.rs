@@ -235,3 +235,19 @@ fn a_list_of_which_nothing_is_left_goes() {
         Some("resources: [web.yaml, workload-identity-grants.yaml, workload-identity.yaml]\n")
     );
 }
+
+#[test]
+fn a_document_is_changed_as_often_in_a_large_file_as_in_a_small_one() {
+    let count = |apps: usize| {
+        let app = |n: usize| {
+            let name = format!("web-{n}");
+            identity(&name) + "---\n" + &deployment(&name, &format!("aadpodidbinding: {name}"), "")
+        };
+        let all: Vec<String> = (0..apps).map(app).collect();
+        let before = crate::migrate::yaml::parsed_bytes();
+        assert_eq!(rewritten(&[("all.yaml", &all.join("---\n"))]).done.len(), apps);
+        crate::migrate::yaml::parsed_bytes() - before
+    };
+    let (few, many) = (count(5), count(50));
+    assert!(many < 12 * few, "{few} bytes were parsed for 5, {many} for 50");
+}
