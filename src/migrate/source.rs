@@ -44,6 +44,8 @@ pub struct Document {
     pub content: Option<Arc<Node>>,
     /// Whether it holds something that could not be parsed.
     pub broken: bool,
+    /// Where it begins in the text.
+    pub start: usize,
 }
 
 /// All files, by index and by path.
@@ -54,6 +56,24 @@ pub struct Sources {
     /// What reading them has found.
     pub findings: Vec<Finding>,
     paths: BTreeMap<String, usize>,
+}
+
+impl Source {
+    /// The texts of its documents, each to the beginning of the next one, with what stands above the first.
+    pub fn parts(&self) -> (&str, Vec<&str>) {
+        let text = self.text.as_deref().unwrap_or_default();
+        let starts = || self.documents.iter().map(|document| document.start);
+        let ends = starts().skip(1).chain([text.len()]);
+        let parts = starts().zip(ends).map(|(start, end)| &text[start..end]);
+        (&text[..starts().next().unwrap_or(text.len())], parts.collect())
+    }
+
+    /// The text of one document, to the beginning of the next one.
+    pub fn part(&self, number: usize) -> Option<&str> {
+        let end = self.documents.get(number + 1).map(|next| next.start);
+        let text = self.text.as_deref()?;
+        text.get(self.documents.get(number)?.start..end.unwrap_or(text.len()))
+    }
 }
 
 impl Sources {
@@ -209,6 +229,7 @@ impl Reading {
         let mut document = Document {
             content: None,
             broken: false,
+            start: mark.start as usize,
         };
         match &parsed.content {
             Ok(_) if parsed.odd_keys && body.contains("{{") => {

@@ -139,64 +139,47 @@ fn ids<'a>(model: &'a Model, identity: &'a Identity, index: &Index<'a>, notes: &
 const ASK_AZURE: &str =
     "Ask Azure which one is right (az identity show) and correct the other. The plan goes by the resourceID.";
 
+/// An AzureIdentity with its client id.
+type WithClient<'a> = (&'a Identity, &'a Text);
+
 /// One client id with two identities, and the reverse.
 fn conflicts(model: &Model, notes: &mut Notes<'_>) {
-    let mut by_client: BTreeMap<String, Vec<(&Identity, &Text)>> = BTreeMap::new();
-    let mut by_id: BTreeMap<String, Vec<(&Identity, &Text)>> = BTreeMap::new();
+    let mut by_client: BTreeMap<String, Vec<WithClient<'_>>> = BTreeMap::new();
+    let mut by_id: BTreeMap<String, Vec<WithClient<'_>>> = BTreeMap::new();
     for identity in model.identities.iter().filter(|identity| identity.kind == 0) {
         if let (ArmId::Known(id), Some(client)) = (identity.arm_id(), &identity.client_id) {
-            let text = client.text.trim().to_ascii_lowercase();
+            let text = client_text(client);
             if uuid::Uuid::try_parse(&text).is_ok() {
-                by_client.entry(text).or_default().push((identity, client));
-                by_id
-                    .entry(id.key().to_owned())
-                    .or_default()
-                    .push((identity, client));
+                let both = (identity, client);
+                by_client.entry(text).or_default().push(both);
+                by_id.entry(id.key().to_owned()).or_default().push(both);
             }
         }
     }
-    for (client, identities) in by_client {
-        let ids: BTreeSet<String> = identities
-            .iter()
-            .map(|(identity, _)| describe(identity))
-            .collect();
-        if ids.len() > 1 {
-            for (identity, text) in identities {
-                let reason = format!(
-                    "The clientID {client} stands with {} different resourceIDs.",
-                    ids.len()
-                );
-                notes.add(
-                    model,
-                    Code::ClientIdConflict,
-                    text.mark,
-                    &identity.at,
-                    reason,
-                    ASK_AZURE,
-                );
-            }
+    let mut contradict = |alike: &[WithClient<'_>], other: &dyn Fn(&WithClient<'_>) -> String, what: &str| {
+        let others: BTreeSet<String> = alike.iter().map(other).collect();
+        for (identity, client) in alike.iter().filter(|_| others.len() > 1) {
+            let reason = what.replace("{}", &others.len().to_string());
+            notes.add(
+                model,
+                Code::ClientIdConflict,
+                client.mark,
+                &identity.at,
+                reason,
+                ASK_AZURE,
+            );
         }
+    };
+    for (client, alike) in &by_client {
+        let what = format!("The clientID {client} stands with {{}} different resourceIDs.");
+        contradict(alike, &|(identity, _)| describe(identity), &what);
     }
-    for identities in by_id.into_values() {
-        let clients: BTreeSet<String> = identities
-            .iter()
-            .map(|(_, text)| text.text.trim().to_ascii_lowercase())
-            .collect();
-        if clients.len() > 1 {
-            for (identity, text) in identities {
-                let reason = format!(
-                    "Its resourceID stands with {} different clientIDs.",
-                    clients.len()
-                );
-                notes.add(
-                    model,
-                    Code::ClientIdConflict,
-                    text.mark,
-                    &identity.at,
-                    reason,
-                    ASK_AZURE,
-                );
-            }
-        }
+    for alike in by_id.values() {
+        let what = "Its resourceID stands with {} different clientIDs.";
+        contradict(alike, &|(_, client)| client_text(client), what);
     }
+}
+
+fn client_text(client: &Text) -> String {
+    client.text.trim().to_ascii_lowercase()
 }

@@ -46,7 +46,8 @@ pub struct Kustomization<'a> {
 }
 
 impl<'a> Kustomization<'a> {
-    fn of(source: &'a Source) -> Option<Self> {
+    /// What a file holds, if it is named like a kustomization.
+    pub fn of(source: &'a Source) -> Option<Self> {
         let (folder, name) = source.path.rsplit_once('/').unwrap_or(("", &source.path));
         let node = source
             .documents

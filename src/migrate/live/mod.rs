@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 pub use client::Error;
 use client::Kubernetes;
 use journal::{Entries, Entry};
-use object::{Pods, Template};
+use object::Template;
 use read::{Scope, Snapshot};
 use say::Say;
 use verdict::Fate;
@@ -355,14 +355,7 @@ fn switched(plan: &Plan, snapshot: &Snapshot) -> Vec<(String, Value)> {
             continue;
         };
         let before = template.read(&value);
-        let after = Pods {
-            label: before
-                .label
-                .clone()
-                .filter(|_| switch.workload.in_selector.is_some()),
-            uses: Some("true".to_owned()),
-            account: Some(switch.account.clone()),
-        };
+        let after = before.switched(switch);
         if let Some(patch) = template.patch(&before, &after) {
             object::merge(&mut value, &patch);
             found.push((

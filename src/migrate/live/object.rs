@@ -4,6 +4,7 @@ use kube::api::DynamicObject;
 use serde_json::{Map, Value, json};
 
 use crate::migrate::model::{LABEL, USE_LABEL, pod_paths};
+use crate::migrate::plan::Switch;
 use crate::migrate::source::{CLUSTER, File};
 
 /// Annotations that tell about an object, not of it.
@@ -175,6 +176,18 @@ pub struct Pods {
     pub uses: Option<String>,
     /// ServiceAccount, where one is named.
     pub account: Option<String>,
+}
+
+impl Pods {
+    /// What a switch makes of them. The old label stays where a selector holds it.
+    pub fn switched(&self, switch: &Switch) -> Self {
+        let held = switch.workload.in_selector.is_some();
+        Self {
+            label: self.label.clone().filter(|_| held),
+            uses: Some("true".to_owned()),
+            account: Some(switch.account.clone()),
+        }
+    }
 }
 
 /// Whether it is over for an object, so that its pods run no more.

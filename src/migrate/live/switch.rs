@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::client::{Error, Kubernetes};
 use super::journal::{self, Entry, Switched, TRIES};
-use super::object::{Pods, Template, keeper};
+use super::object::{Template, keeper};
 use super::{FIELD_MANAGER, Run, grant, wait};
 use crate::api::GROUP;
 use crate::migrate::plan::{Plan, Switch};
@@ -81,14 +81,7 @@ async fn one(run: &Run<'_>, plan: &Plan, switch: &Switch, chosen: &mut bool) -> 
             .await?;
         let found = found.ok_or_else(|| other("it is gone".to_owned()))?;
         let before = template.read(&json!(found));
-        let after = Pods {
-            label: before
-                .label
-                .clone()
-                .filter(|_| switch.workload.in_selector.is_some()),
-            uses: Some("true".to_owned()),
-            account: Some(switch.account.clone()),
-        };
+        let after = before.switched(switch);
         let Some(patch) = template.patch(&before, &after) else {
             return Ok(false);
         };

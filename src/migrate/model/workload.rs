@@ -84,7 +84,9 @@ impl Workload {
             let found = pod
                 .get("serviceAccountName")
                 .or_else(|| pod.get("serviceAccount"));
-            found.and_then(|node| Text::of(node))
+            found
+                .and_then(|node| Text::of(node))
+                .filter(|name| !name.text.is_empty())
         });
         let is_patch = is_patch(object, pod.as_deref());
         let flux = is_patch && named.is_none() && FLUX.contains(&at.name.as_str());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Place;
 use super::file::FileEdits;
-use crate::migrate::edit::{Change, Edit};
+use crate::migrate::edit::{Change, Edit, Refused};
 use crate::migrate::source::{Source, Sources};
 use crate::migrate::yaml::Mark;
 
@@ -61,7 +61,7 @@ impl<'a> Changes<'a> {
             problem(format!("{}:{} cannot be changed", at.file, at.line))
         })?;
         check(&place).map_err(problem)?;
-        let edits = self.files.entry(place.file).or_default();
+        let edits = self.files.entry(place.file).or_default().opened();
         let edits = edits.edits.entry(place.document).or_default();
         let edit = Edit::new(place.path, change);
         if edits.contains(&edit) {
@@ -108,7 +108,7 @@ impl<'a> Changes<'a> {
             file: Some(place.file),
             reason,
         })?;
-        let edits = self.files.entry(place.file).or_default();
+        let edits = self.files.entry(place.file).or_default().opened();
         if path.is_empty() {
             edits.removed.insert(place.document);
         } else {
@@ -121,6 +121,15 @@ impl<'a> Changes<'a> {
         Ok(())
     }
 
+    /// Takes out a document.
+    pub fn remove_document(&mut self, file: u32, document: u32) {
+        if let Ok(file) = usize::try_from(file) {
+            let edits = self.files.entry(file).or_default().opened();
+            edits.edits.remove(&document);
+            edits.removed.insert(document);
+        }
+    }
+
     /// Takes out every document of a file.
     pub fn remove_file(&mut self, file: usize) {
         let documents = self
@@ -128,7 +137,7 @@ impl<'a> Changes<'a> {
             .files
             .get(file)
             .map_or(0, |source| source.documents.len());
-        let edits = self.files.entry(file).or_default();
+        let edits = self.files.entry(file).or_default().opened();
         edits
             .removed
             .extend(0..u32::try_from(documents).unwrap_or(u32::MAX));
@@ -143,9 +152,9 @@ impl<'a> Changes<'a> {
     pub fn emptied(&self) -> Vec<usize> {
         let gone = |(file, edits): (&usize, &FileEdits)| {
             let source = self.sources.files.get(*file)?;
-            let text = source.text.as_deref()?;
             let more = self.added.contains_key(&source.path);
-            (!more && edits.apply(text) == Ok(None)).then_some(*file)
+            let gone = || !edits.leaves_something(source) && edits.apply(source) == Ok(None);
+            (!more && gone()).then_some(*file)
         };
         self.files.iter().filter_map(gone).collect()
     }
@@ -154,8 +163,24 @@ impl<'a> Changes<'a> {
     /// the file goes.
     pub fn text_of(&self, source: &Source) -> Option<String> {
         let file = self.sources.index_of(&source.path)?;
-        let text = self.files.get(&file)?.apply(source.text.as_deref()?).ok()?;
+        let text = self.files.get(&file)?.apply(source).ok()?;
         Some(text.unwrap_or_default())
+    }
+
+    /// Whether the changes of documents can be made.
+    ///
+    /// # Errors
+    /// If one of them cannot be made.
+    pub fn check(&self) -> Result<(), Problem> {
+        let mut all = self
+            .files
+            .iter()
+            .filter_map(|(file, edits)| Some((*file, edits, self.sources.files.get(*file)?)));
+        all.try_for_each(|(file, edits, source)| {
+            edits
+                .check(source)
+                .map_err(|refused| refusal(file, source, &refused))
+        })
     }
 
     /// All files that change, by path.
@@ -169,10 +194,9 @@ impl<'a> Changes<'a> {
                 continue;
             };
             let before = source.text.clone().unwrap_or_default();
-            let mut after = edits.apply(&before).map_err(|refused| Problem {
-                file: Some(file),
-                reason: format!("{}: {refused}", source.path),
-            })?;
+            let mut after = edits
+                .apply(source)
+                .map_err(|refused| refusal(file, source, &refused))?;
             if let Some(more) = self.added.remove(&source.path) {
                 after = Some(joined(after.as_deref().unwrap_or_default(), &more));
             }
@@ -198,6 +222,13 @@ impl<'a> Changes<'a> {
         }
         all.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(all)
+    }
+}
+
+fn refusal(file: usize, source: &Source, refused: &Refused) -> Problem {
+    Problem {
+        file: Some(file),
+        reason: format!("{}: {refused}", source.path),
     }
 }
 

@@ -62,6 +62,7 @@ pub fn remove<'a>(
         changes.remove(gone.at.mark)?;
     }
     let marks: BTreeSet<Mark> = removals.iter().map(|at| at.mark).collect();
+    lists(sources, &marks, changes);
     let identities = models
         .iter()
         .flat_map(|model| model.identities.iter().map(|identity| &identity.at));
@@ -97,6 +98,23 @@ pub fn remove<'a>(
         patches(sources, kustomization, &meant, changes)?;
     }
     emptied(sources, changes)
+}
+
+/// Takes out lists of which no object is left: kustomize takes an empty one for an object.
+fn lists(sources: &Sources, gone: &BTreeSet<Mark>, changes: &mut Changes<'_>) {
+    let documents: BTreeSet<(u32, u32)> = gone.iter().map(|mark| (mark.file, mark.document)).collect();
+    for (file, document) in documents {
+        let source = usize::try_from(file)
+            .ok()
+            .and_then(|file| sources.files.get(file));
+        let root = source
+            .zip(usize::try_from(document).ok())
+            .and_then(|(source, document)| source.documents.get(document)?.content.as_ref());
+        let objects = root.map(Object::all_of).unwrap_or_default();
+        if !objects.is_empty() && objects.iter().all(|object| gone.contains(&object.mark())) {
+            changes.remove_document(file, document);
+        }
+    }
 }
 
 /// All names of the objects of pod identity, by their places.
@@ -341,7 +359,14 @@ fn emptied(sources: &Sources, changes: &mut Changes<'_>) -> Result<(), Problem> 
 /// Whether a kustomization that had content has some still; none if it changes nothing about it.
 fn left(kustomization: Kustomization<'_>, changes: &Changes<'_>) -> Option<bool> {
     let text = changes.text_of(kustomization.source)?;
-    let has = |node: &Node| CONTENT.iter().any(|key| node.get(key).is_some());
+    let component = kustomization.node.text_at(&["kind"]) == Some("Component");
+    // What a component does to others is content as well.
+    let has = |node: &Node| {
+        let mut keys = node.entries().iter().filter_map(|(key, _)| key.as_text());
+        keys.any(|key| {
+            CONTENT.contains(&key) || component && !["apiVersion", "kind", "metadata"].contains(&key)
+        })
+    };
     let now = parse(0, &text)
         .into_iter()
         .find_map(|document| document.content.ok().flatten());

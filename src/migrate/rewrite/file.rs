@@ -1,9 +1,10 @@
 //! All changes of one file.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::migrate::edit::{self, Edit, Refused};
-use crate::migrate::yaml::parse;
+use crate::migrate::edit::{self, Change, Edit, Refused};
+use crate::migrate::source::Source;
 
 /// What happens to a file.
 #[derive(Clone, Debug, Default)]
@@ -12,37 +13,72 @@ pub struct FileEdits {
     pub edits: BTreeMap<u32, Vec<Edit>>,
     /// Documents that go.
     pub removed: BTreeSet<u32>,
+    /// What came of it, once it was made.
+    applied: OnceCell<Result<Option<String>, Refused>>,
 }
 
 impl FileEdits {
+    /// Forgets what came of it, because something is added.
+    pub fn opened(&mut self) -> &mut Self {
+        self.applied = OnceCell::new();
+        self
+    }
+
     /// Makes all changes. None if nothing but comments would be left: the file goes.
     ///
     /// # Errors
     /// If one of them cannot be made.
-    pub fn apply(&self, text: &str) -> Result<Option<String>, Refused> {
-        let starts: Vec<usize> = parse(0, text).iter().map(|d| d.mark.start as usize).collect();
-        let mut out = String::with_capacity(text.len());
+    pub fn apply(&self, source: &Source) -> Result<Option<String>, Refused> {
+        self.applied.get_or_init(|| self.make(source)).clone()
+    }
+
+    fn make(&self, source: &Source) -> Result<Option<String>, Refused> {
+        let (head, parts) = source.parts();
+        let mut out = String::with_capacity(source.text.as_deref().map_or(0, str::len));
         let mut left = false;
-        let head = &text[..starts.first().copied().unwrap_or(text.len())];
         out.push_str(if self.removed.contains(&0) {
             detached(head)
         } else {
             head
         });
-        for (number, start) in (0u32..).zip(&starts) {
-            let next = usize::try_from(number + 1).ok().and_then(|next| starts.get(next));
-            let slice = &text[*start..next.copied().unwrap_or(text.len())];
+        for (number, (part, document)) in (0u32..).zip(parts.into_iter().zip(&source.documents)) {
             if self.removed.contains(&number) {
                 continue;
             }
-            let changed = match self.edits.get(&number) {
-                Some(edits) => edit::document(slice, edits)?,
-                None => slice.to_owned(),
-            };
-            left |= parse(0, &changed).iter().any(|d| !matches!(d.content, Ok(None)));
-            out.push_str(&changed);
+            match self.edits.get(&number) {
+                Some(edits) => {
+                    let changed = edit::document(part, edits)?;
+                    left |= !changed.is_empty();
+                    out.push_str(&changed);
+                }
+                None => {
+                    left |= document.broken || document.content.is_some();
+                    out.push_str(part);
+                }
+            }
         }
         Ok(left.then_some(out))
+    }
+
+    /// Whether the changes can be made, without making a file of them.
+    ///
+    /// # Errors
+    /// If one of them cannot be made.
+    pub fn check(&self, source: &Source) -> Result<(), Refused> {
+        self.edits.iter().try_for_each(|(number, edits)| {
+            let part = usize::try_from(*number).ok().and_then(|n| source.part(n));
+            edit::document(part.unwrap_or_default(), edits).map(drop)
+        })
+    }
+
+    /// Whether something is left for sure: a document that loses nothing.
+    pub fn leaves_something(&self, source: &Source) -> bool {
+        let loses = |number: &u32| {
+            let mut edits = self.edits.get(number).into_iter().flatten();
+            self.removed.contains(number) || edits.any(|edit| edit.change == Change::Remove)
+        };
+        let mut documents = (0u32..).zip(&source.documents);
+        documents.any(|(number, document)| (document.broken || document.content.is_some()) && !loses(&number))
     }
 }
 
@@ -56,7 +92,18 @@ fn detached(head: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::migrate::edit::{Change, Step};
+    use crate::migrate::edit::Step;
+    use crate::migrate::source::{File, Sources};
+
+    fn applied(edits: &FileEdits, text: &str) -> Option<String> {
+        let mut sources = Sources::default();
+        sources.add(File {
+            path: "a.yaml".to_owned(),
+            asked: true,
+            content: Ok(text.as_bytes().to_vec()),
+        });
+        edits.apply(&sources.files[0]).unwrap()
+    }
 
     const TEXT: &str = "# license\n\n# about a\na: 1\n---\n# about b\nb: 1\n---\nc: 1\n";
 
@@ -66,7 +113,7 @@ mod tests {
             removed,
             ..FileEdits::default()
         };
-        edits.apply(TEXT).unwrap()
+        applied(&edits, TEXT)
     }
 
     #[test]
@@ -90,7 +137,7 @@ mod tests {
         let edit = Edit::new(vec![Step::Key("a".to_owned())], Change::Remove);
         edits.edits.insert(0, vec![edit]);
         assert_eq!(
-            edits.apply(text).unwrap().unwrap(),
+            applied(&edits, text).unwrap(),
             "x: y\n---\n{{ template }}\n---\nb: [\n"
         );
     }

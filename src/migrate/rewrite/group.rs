@@ -52,7 +52,7 @@ impl Group {
             .iter()
             .try_for_each(|(mark, change)| changes.edit(*mark, change.clone()));
         self.blocked = made
-            .and_then(|()| changes.finish().map(drop))
+            .and_then(|()| changes.check())
             .err()
             .map(|problem| problem.reason);
     }

@@ -17,7 +17,7 @@ mod pods;
 mod units;
 mod verify;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use changes::FileChange;
 pub use diff::unified;
@@ -27,11 +27,13 @@ use serde::Serialize;
 
 use self::changes::{Changes, Problem};
 use self::units::Units;
+use super::kustomize::Kustomization;
 use super::model::Reference;
 use super::plan::State;
 use super::progress::Progress;
 use super::report::{Analysis, Defaults, analyse};
 use super::source::Sources;
+use super::yaml::Mark;
 
 /// How far the files are rewritten. Each step brings the ones before it along, if they have not been done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,7 +84,7 @@ struct Run<'a, 'm> {
     until: Until,
     units: Units,
     /// Bindings and identities that could not be removed.
-    kept: Vec<(Reference, String)>,
+    kept: BTreeMap<Mark, (Reference, String)>,
 }
 
 impl<'a, 'm> Run<'a, 'm> {
@@ -92,29 +94,30 @@ impl<'a, 'm> Run<'a, 'm> {
             defaults,
             until,
             units: Units::of(analysis),
-            kept: Vec::new(),
+            kept: BTreeMap::new(),
         }
     }
 
     fn run(mut self, progress: &dyn Progress) -> Rewriting {
         loop {
-            let problem = match self.attempt() {
+            let problems = match self.attempt() {
                 Ok(files) => {
-                    match verify::wrong(
+                    let problems = verify::wrong(
                         self.analysis,
                         self.defaults,
                         self.until,
                         &self.units,
                         &files,
                         progress,
-                    ) {
-                        None => return self.finish(files),
-                        Some(problem) => problem,
+                    );
+                    if problems.is_empty() {
+                        return self.finish(files);
                     }
+                    problems
                 }
-                Err(problem) => problem,
+                Err(problem) => vec![problem],
             };
-            if !self.leave_out(&problem) {
+            if !self.leave_out(&problems) {
                 return self.finish(Vec::new());
             }
         }
@@ -144,33 +147,60 @@ impl<'a, 'm> Run<'a, 'm> {
     fn removals(&self) -> Vec<&'a Reference> {
         let stays = self.units.still_used(self.analysis);
         let all = self.analysis.report.plan.removals.iter();
-        all.filter(|at| !stays.contains(&at.mark) && !self.kept.iter().any(|(kept, _)| kept == *at))
+        all.filter(|at| !stays.contains(&at.mark) && !self.kept.contains_key(&at.mark))
             .collect()
     }
 
-    /// Takes out what a problem is about. Says whether there was something to take out.
-    fn leave_out(&mut self, problem: &Problem) -> bool {
+    /// Takes out what problems are about: first what is changed where they are, then what is removed there, and in the
+    /// end all that is removed, and all. Says whether there was something to take out.
+    fn leave_out(&mut self, problems: &[Problem]) -> bool {
         let removals = if self.until >= Until::Clean {
             self.removals()
         } else {
             Vec::new()
         };
-        if self.units.leave_out(problem) {
+        let mut some = false;
+        for problem in problems {
+            some |= self.units.leave_out(problem);
+        }
+        if some {
             return true;
         }
-        // What is removed may be as large as what is left out at a time: a file, or everything.
-        let in_file = |at: &&&Reference| {
-            problem
-                .file
-                .is_some_and(|file| usize::try_from(at.mark.file) == Ok(file))
+        let mut kept: BTreeMap<Mark, (Reference, String)> = BTreeMap::new();
+        let mut keep = |at: &Reference, problem: &Problem| {
+            kept.entry(at.mark)
+                .or_insert_with(|| (at.clone(), problem.reason.clone()));
         };
-        let mut kept: Vec<&Reference> = removals.iter().filter(in_file).copied().collect();
-        if kept.is_empty() {
-            kept = removals;
+        for problem in problems {
+            for at in self.removed_there(problem, &removals) {
+                keep(at, problem);
+            }
         }
-        self.kept
-            .extend(kept.iter().map(|at| ((*at).clone(), problem.reason.clone())));
-        !kept.is_empty() || self.units.leave_out_all(&problem.reason)
+        let Some(first) = problems.first() else {
+            return false;
+        };
+        if kept.is_empty() {
+            for at in &removals {
+                kept.insert(at.mark, ((*at).clone(), first.reason.clone()));
+            }
+        }
+        let some = !kept.is_empty();
+        self.kept.extend(kept);
+        some || self.units.leave_out_all(&first.reason)
+    }
+
+    /// What is removed in the file of a problem, or else in what the kustomization of a problem is made of.
+    fn removed_there(&self, problem: &Problem, removals: &[&'a Reference]) -> Vec<&'a Reference> {
+        let sources = self.analysis.sources;
+        let in_file = |at: &&&Reference| usize::try_from(at.mark.file).ok() == problem.file;
+        let found: Vec<&Reference> = removals.iter().filter(in_file).copied().collect();
+        let source = problem.file.and_then(|file| sources.files.get(file));
+        let Some(kustomization) = source.and_then(Kustomization::of).filter(|_| found.is_empty()) else {
+            return found;
+        };
+        let reach = kustomization.reach(sources);
+        let reached = |at: &&&Reference| reach.contains(sources.place(at.mark).file.as_str());
+        removals.iter().filter(reached).copied().collect()
     }
 
     fn finish(self, files: Vec<FileChange>) -> Rewriting {
@@ -185,7 +215,7 @@ impl<'a, 'm> Run<'a, 'm> {
             })
             .collect();
         left.extend(self.units.left());
-        left.extend(self.kept.into_iter().map(|(at, reason)| Left {
+        left.extend(self.kept.into_values().map(|(at, reason)| Left {
             object: at.to_string(),
             environment: None,
             reason,

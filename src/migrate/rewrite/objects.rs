@@ -11,7 +11,7 @@ use crate::migrate::edit::Change;
 use crate::migrate::kustomize::{Kustomization, join};
 use crate::migrate::model::Model;
 use crate::migrate::plan::{Output, Plan};
-use crate::migrate::source::Sources;
+use crate::migrate::source::{Source, Sources};
 
 /// ServiceAccounts and bindings: they belong to whoever owns the workloads.
 const BINDINGS: &str = "workload-identity.yaml";
@@ -32,7 +32,7 @@ pub fn add(
     made: &[bool],
     changes: &mut Changes<'_>,
 ) -> Result<(), Problem> {
-    let mut files: BTreeMap<(String, &str, bool), Vec<Json>> = BTreeMap::new();
+    let mut files: BTreeMap<(String, &str, bool), (usize, Vec<Json>)> = BTreeMap::new();
     let mut homes: BTreeMap<(Option<String>, Option<usize>), Option<Home<'_>>> = BTreeMap::new();
     for output in &plan.outputs {
         let Some(user) = output
@@ -84,35 +84,63 @@ pub fn add(
         let name = if grant { GRANTS } else { BINDINGS };
         files
             .entry((folder, name, home.is_some()))
-            .or_default()
+            .or_insert_with(|| (user, Vec::new()))
+            .1
             .push(value);
     }
-    for ((folder, name, listed), objects) in files {
+    let mut names: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for ((folder, name, listed), (user, objects)) in files {
         let path = join(&folder, name);
-        let known = sources.by_path(&path).is_some();
-        changes.add(&path, &text(name, known, &objects));
-        if let Some(kustomization) = Kustomization::in_folder(sources, &folder).filter(|_| listed) {
-            list(kustomization, name, changes)?;
+        let known = sources.by_path(&path);
+        if let Some(known) = known.filter(|known| !can_be_added_to(known)) {
+            let user = plan.switches.get(user).map(|switch| switch.workload.at.mark);
+            return Err(Problem {
+                file: user.and_then(|mark| usize::try_from(mark.file).ok()),
+                reason: format!(
+                    "{} holds something that cannot be parsed: repair or rename it",
+                    known.path
+                ),
+            });
+        }
+        changes.add(&path, &text(name, known.is_some(), &objects));
+        if listed {
+            names.entry(folder).or_default().push(name);
+        }
+    }
+    for (folder, names) in names {
+        if let Some(kustomization) = Kustomization::in_folder(sources, &folder) {
+            list(kustomization, &names, changes)?;
         }
     }
     Ok(())
 }
 
-/// Names a file among the resources of a kustomization.
-fn list(kustomization: Kustomization<'_>, name: &str, changes: &mut Changes<'_>) -> Result<(), Problem> {
-    match kustomization.node.get("resources") {
+/// Whether documents can be added to a file that is there.
+fn can_be_added_to(source: &Source) -> bool {
+    source.text.is_some() && source.documents.iter().all(|document| !document.broken)
+}
+
+/// Names files among the resources of a kustomization.
+fn list(kustomization: Kustomization<'_>, names: &[&str], changes: &mut Changes<'_>) -> Result<(), Problem> {
+    let resources = kustomization.node.get("resources").filter(|list| !list.is_null());
+    let items = resources.map_or(&[][..], |list| list.items());
+    let named = |name: &&str| {
+        let path = join(kustomization.folder, name);
+        let mut paths = items.iter().filter_map(|item| item.as_text());
+        paths.any(|item| kustomization.path_of(item) == path)
+    };
+    let new: Vec<&str> = names.iter().copied().filter(|name| !named(name)).collect();
+    match resources {
         Some(list) => {
-            let named = |item: &str| kustomization.path_of(item) == join(kustomization.folder, name);
-            if list.items().iter().filter_map(|item| item.as_text()).any(named) {
-                return Ok(());
-            }
-            changes.edit(list.mark, Change::Push(name.into()))
+            let mut push = |name: &str| changes.edit(list.mark, Change::Push(name.into()));
+            new.into_iter().try_for_each(|name| push(name))
         }
+        None if new.is_empty() => Ok(()),
         None => changes.edit(
             kustomization.node.mark,
             Change::Insert {
                 key: "resources".to_owned(),
-                value: Json::Array(vec![name.into()]),
+                value: new.into(),
                 before: None,
             },
         ),

@@ -82,6 +82,13 @@ fn swap(root: &Arc<Node>, path: &[Step], has_new: bool) -> Result<Vec<Edit>, Str
     };
     let around = edit::at(root, parent).ok_or(NOWHERE)?;
     if key == LABEL {
+        let old = around.text_at(&[USE_LABEL]).filter(|_| !has_new);
+        if let Some(old) = old {
+            return Err(format!(
+                "its pods have the label {USE_LABEL}: {old:?} already, so that somebody has decided against it: \
+                 remove one of the two labels"
+            ));
+        }
         let swap = Change::Rename {
             key: USE_LABEL.to_owned(),
             value: "true".to_owned(),
@@ -152,7 +159,15 @@ fn on_object(sources: &Sources, workload: &Workload) -> Edits {
         return Vec::new();
     };
     let value = place.around().and_then(|labels| labels.get(LABEL));
+    // Through an anchor it is that of the pods.
+    let of_pods = |value: &&Arc<Node>| {
+        workload
+            .label
+            .as_ref()
+            .is_some_and(|label| label.mark == value.mark)
+    };
     value
+        .filter(|value| !of_pods(value))
         .map(|value| (value.mark, Change::Remove))
         .into_iter()
         .collect()
@@ -173,9 +188,24 @@ fn account(sources: &Sources, switch: &Switch) -> Result<Edits, String> {
                 "its ServiceAccount is named in a text, such as a patch within a kustomization".to_owned(),
             );
         }
-        return Ok(vec![(named.mark, Change::Set(name))]);
+        // The API server gives both names to what is read from it.
+        let both = workload.pod.as_ref().and_then(|pod| pod.get("serviceAccount"));
+        let both = both.filter(|node| node.mark != named.mark && node.as_text() == Some(&named.text));
+        let marks = [Some(named.mark), both.map(|node| node.mark)];
+        let set = |mark| (mark, Change::Set(name.clone()));
+        return Ok(marks.into_iter().flatten().map(set).collect());
     }
-    let spec = pod_spec(sources, workload).ok_or("the spec of its pods is nowhere that can be changed")?;
+    let object = written(sources, workload);
+    let spec = object.as_ref().and_then(pod_spec);
+    let spec = spec.ok_or("the spec of its pods is nowhere that can be changed")?;
+    // An empty name is none, and stands there all the same.
+    let mut empty = ["serviceAccountName", "serviceAccount"]
+        .into_iter()
+        .filter_map(|key| spec.get(key));
+    if let Some(empty) = empty.find(|node| node.as_text() == Some("")) {
+        return Ok(vec![(empty.mark, Change::Set(name))]);
+    }
+    let spec = spec.mark;
     let insert = Change::Insert {
         key: "serviceAccountName".to_owned(),
         value: name.into(),
@@ -207,11 +237,9 @@ pub fn written(sources: &Sources, workload: &Workload) -> Option<Object> {
     objects.into_iter().find(|object| object.mark() == mark)
 }
 
-/// The mapping that is the spec of the pods, as it is written.
-fn pod_spec(sources: &Sources, workload: &Workload) -> Option<Mark> {
-    let object = written(sources, workload)?;
-    let mut path = template_path(&object)?.to_vec();
+/// The spec of the pods, as it is written.
+fn pod_spec(object: &Object) -> Option<&Arc<Node>> {
+    let mut path = template_path(object)?.to_vec();
     path.push("spec");
-    let spec: &Node = object.node.at(&path)?;
-    Some(spec.mark)
+    object.node.at(&path)
 }

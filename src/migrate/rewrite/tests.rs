@@ -1,1 +1,253 @@
+//! What becomes of small repositories.
 
+use super::*;
+use crate::migrate::progress::Silent;
+use crate::migrate::source::File;
+
+const ID: &str = "/subscriptions/00000000-0000-4000-8000-000000000001/resourceGroups/g/providers/\
+                  Microsoft.ManagedIdentity/userAssignedIdentities";
+
+/// Files with short paths, rewritten all the way.
+fn rewritten(files: &[(&str, &str)]) -> Rewriting {
+    let mut sources = Sources::default();
+    for (path, text) in files {
+        sources.add(File {
+            path: (*path).to_owned(),
+            asked: true,
+            content: Ok(text.as_bytes().to_vec()),
+        });
+    }
+    let defaults = Defaults {
+        namespace: "shop".to_owned(),
+        namespaced: false,
+    };
+    rewrite(&sources, &defaults, Until::Clean, &Silent)
+}
+
+/// What becomes of a file; none if it is left as it was.
+fn after<'a>(rewriting: &'a Rewriting, path: &str) -> Option<&'a str> {
+    let change = rewriting.files.iter().find(|change| change.path == path)?;
+    Some(change.after.as_deref().unwrap_or("it is gone"))
+}
+
+fn reasons(rewriting: &Rewriting) -> String {
+    let all = rewriting.left.iter();
+    all.map(|left| format!("{}: {}\n", left.object, left.reason))
+        .collect()
+}
+
+fn identity(name: &str) -> String {
+    format!(
+        "apiVersion: aadpodidentity.k8s.io/v1\nkind: AzureIdentity\nmetadata:\n  name: {name}\nspec:\n  type: 0\n  \
+         resourceID: {ID}/{name}\n---\napiVersion: aadpodidentity.k8s.io/v1\nkind: AzureIdentityBinding\nmetadata:\n  \
+         name: {name}\nspec:\n  azureIdentity: {name}\n  selector: {name}\n"
+    )
+}
+
+/// A Deployment with more labels of its pods, and more of their spec, in lines of their own.
+fn deployment(name: &str, labels: &str, spec: &str) -> String {
+    let lines = |text: &str, indentation: &str| -> String {
+        text.lines()
+            .map(|line| format!("{indentation}{line}\n"))
+            .collect()
+    };
+    format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: {name}\nspec:\n  selector:\n    matchLabels:\n      \
+         app: {name}\n  template:\n    metadata:\n      labels:\n        app: {name}\n{}    spec:\n{}      \
+         containers:\n      - name: c\n        image: i\n",
+        lines(labels, "        "),
+        lines(spec, "      ")
+    )
+}
+
+const LABEL_PATCH: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: web\nspec:\n  template:\n    \
+                           metadata:\n      labels:\n        aadpodidbinding: web\n";
+
+#[test]
+fn a_base_does_not_change_for_overlays_that_are_not_switched() {
+    let base = deployment("web", "", "");
+    let identity = identity("web");
+    let mut files = vec![
+        (
+            "base/kustomization.yaml",
+            "resources: [web.yaml, identity.yaml]\n",
+        ),
+        ("base/web.yaml", base.as_str()),
+        ("base/identity.yaml", &identity),
+        (
+            "a/kustomization.yaml",
+            "resources: [../base]\nnamespace: a\npatches:\n- path: p.yaml\n",
+        ),
+        ("a/p.yaml", LABEL_PATCH),
+    ];
+    let alone = rewritten(&files);
+    assert!(
+        after(&alone, "base/web.yaml")
+            .unwrap()
+            .contains("serviceAccountName: web\n")
+    );
+    // Its pods have no identity and would get a ServiceAccount that is not there.
+    files.push(("b/kustomization.yaml", "resources: [../base]\nnamespace: b\n"));
+    let shared = rewritten(&files);
+    assert_eq!(shared.files, []);
+    assert!(
+        reasons(&shared).contains("Deployment b/web, seen through b, are not switched"),
+        "{}",
+        reasons(&shared)
+    );
+    // If the base names it, nothing of it has to change.
+    let named = deployment("web", "", "serviceAccountName: web");
+    files[1].1 = &named;
+    let named = rewritten(&files);
+    assert_eq!(
+        (after(&named, "base/web.yaml"), reasons(&named).as_str()),
+        (None, "")
+    );
+    assert!(
+        after(&named, "a/p.yaml")
+            .unwrap()
+            .contains("azure.workload.identity/use: \"true\"\n")
+    );
+}
+
+#[test]
+fn a_component_that_only_patches_is_kept() {
+    let base = deployment("web", "", "");
+    let identity = identity("web");
+    let files = [
+        ("base/kustomization.yaml", "resources: [web.yaml]\n"),
+        ("base/web.yaml", base.as_str()),
+        (
+            "part/kustomization.yaml",
+            "kind: Component\nresources: [identity.yaml]\npatches:\n- path: p.yaml\n  target: {kind: Deployment}\n",
+        ),
+        ("part/identity.yaml", &identity),
+        (
+            "part/p.yaml",
+            "- op: add\n  path: /spec/template/metadata/labels/aadpodidbinding\n  value: web\n",
+        ),
+        (
+            "a/kustomization.yaml",
+            "resources: [../base]\ncomponents: [../part]\n",
+        ),
+    ];
+    let done = rewritten(&files);
+    assert_eq!(reasons(&done), "");
+    assert_eq!(
+        after(&done, "part/kustomization.yaml"),
+        Some("kind: Component\npatches:\n- path: p.yaml\n  target: {kind: Deployment}\n")
+    );
+    assert_eq!(after(&done, "part/identity.yaml"), Some("it is gone"));
+}
+
+#[test]
+fn a_kustomization_without_resources_gets_them() {
+    let base = deployment("web", "aadpodidbinding: web", "");
+    let identity = identity("web");
+    let files = [
+        (
+            "base/kustomization.yaml",
+            "resources: [web.yaml, identity.yaml]\n",
+        ),
+        ("base/web.yaml", base.as_str()),
+        ("base/identity.yaml", &identity),
+        ("a/kustomization.yaml", "bases:\n- ../base\nnamespace: a\n"),
+    ];
+    let done = rewritten(&files);
+    assert_eq!(
+        after(&done, "a/kustomization.yaml"),
+        Some(
+            "bases:\n- ../base\nnamespace: a\nresources:\n- workload-identity-grants.yaml\n- workload-identity.yaml\n"
+        ),
+        "{}",
+        reasons(&done)
+    );
+}
+
+#[test]
+fn nothing_is_added_to_a_file_that_cannot_be_parsed() {
+    let web = identity("web") + "---\n" + &deployment("web", "aadpodidbinding: web", "");
+    let done = rewritten(&[("web.yaml", &web), ("workload-identity.yaml", "a: [\n")]);
+    assert_eq!(done.files, []);
+    assert!(reasons(&done).contains("workload-identity.yaml holds something that cannot be parsed"));
+}
+
+#[test]
+fn both_names_of_a_service_account_change_and_an_empty_one_is_none() {
+    let both = "serviceAccount: default\nserviceAccountName: default";
+    let web = identity("web") + "---\n" + &deployment("web", "aadpodidbinding: web", both);
+    let done = rewritten(&[("web.yaml", &web)]);
+    let text = after(&done, "web.yaml").unwrap();
+    assert!(
+        text.contains("      serviceAccount: web\n      serviceAccountName: web\n"),
+        "{text}"
+    );
+    for empty in ["serviceAccountName: \"\"", "serviceAccount: \"\""] {
+        let web = identity("web") + "---\n" + &deployment("web", "aadpodidbinding: web", empty);
+        let done = rewritten(&[("web.yaml", &web)]);
+        let text = after(&done, "web.yaml").unwrap();
+        assert!(text.contains(&empty.replace("\"\"", "\"web\"")), "{text}");
+        assert!(
+            after(&done, "workload-identity.yaml")
+                .unwrap()
+                .contains("  name: web\n")
+        );
+    }
+}
+
+#[test]
+fn a_decision_against_workload_identity_is_not_overruled() {
+    let labels = "aadpodidbinding: web\nazure.workload.identity/use: \"false\"";
+    let web = identity("web") + "---\n" + &deployment("web", labels, "");
+    let done = rewritten(&[("web.yaml", &web)]);
+    assert_eq!(done.files, []);
+    assert!(
+        reasons(&done).contains("somebody has decided against it"),
+        "{}",
+        reasons(&done)
+    );
+}
+
+#[test]
+fn a_list_of_which_nothing_is_left_goes() {
+    let list = format!(
+        "apiVersion: v1\nkind: List\nitems:\n- {}\n",
+        identity("web")
+            .replace("\n---\n", "\n\u{0}")
+            .trim_end()
+            .replace('\n', "\n  ")
+            .replace("  \u{0}", "- ")
+    );
+    let web = deployment("web", "aadpodidbinding: web", "");
+    let done = rewritten(&[
+        ("kustomization.yaml", "resources: [web.yaml, list.yaml]\n"),
+        ("web.yaml", &web),
+        ("list.yaml", &list),
+    ]);
+    assert_eq!(
+        after(&done, "list.yaml"),
+        Some("it is gone"),
+        "{list}{}",
+        reasons(&done)
+    );
+    assert_eq!(
+        after(&done, "kustomization.yaml"),
+        Some("resources: [web.yaml, workload-identity-grants.yaml, workload-identity.yaml]\n")
+    );
+}
+
+#[test]
+fn a_document_is_changed_as_often_in_a_large_file_as_in_a_small_one() {
+    let count = |apps: usize| {
+        let app = |n: usize| {
+            let name = format!("web-{n}");
+            identity(&name) + "---\n" + &deployment(&name, &format!("aadpodidbinding: {name}"), "")
+        };
+        let all: Vec<String> = (0..apps).map(app).collect();
+        let before = crate::migrate::yaml::parsed_bytes();
+        assert_eq!(rewritten(&[("all.yaml", &all.join("---\n"))]).done.len(), apps);
+        crate::migrate::yaml::parsed_bytes() - before
+    };
+    let (few, many) = (count(5), count(50));
+    assert!(many < 12 * few, "{few} bytes were parsed for 5, {many} for 50");
+}

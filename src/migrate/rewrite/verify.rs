@@ -1,16 +1,16 @@
 //! Reads what was rewritten as if it were a repository, and compares it with what was promised.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Until;
 use super::changes::{FileChange, Problem};
 use super::units::Units;
 use crate::migrate::finding::{Code, Finding};
-use crate::migrate::model::{Model, Reference};
+use crate::migrate::model::{Model, Reference, Workload};
 use crate::migrate::plan::Switch;
 use crate::migrate::progress::Progress;
 use crate::migrate::report::{Analysis, Defaults, analyse};
-use crate::migrate::source::{File, Source, Sources};
+use crate::migrate::source::{File, Sources};
 
 /// Findings that a rewriting must not bring about.
 const BROKEN: [Code; 6] = [
@@ -22,7 +22,10 @@ const BROKEN: [Code; 6] = [
     Code::AmbiguousEnvironment,
 ];
 
-/// What is not as it should be, if anything.
+/// Findings that are about one file, whatever else changes.
+const OF_A_FILE: [Code; 2] = [Code::NotParseable, Code::DuplicateKey];
+
+/// What is not as it should be. What may be the consequence of something else is not among it.
 pub fn wrong(
     before: &Analysis<'_, '_>,
     defaults: &Defaults,
@@ -30,40 +33,82 @@ pub fn wrong(
     units: &Units,
     files: &[FileChange],
     progress: &dyn Progress,
-) -> Option<Problem> {
+) -> Vec<Problem> {
     if files.is_empty() {
-        return None;
+        return Vec::new();
     }
     let sources = applied(before.sources, files);
     analyse(&sources, defaults, progress, |after| {
         let had: BTreeSet<_> = findings(before).map(key).collect();
-        if let Some(new) = findings(&after).find(|finding| !had.contains(&key(finding))) {
-            let at = &new.place;
-            return Some(Problem {
-                file: before.sources.index_of(&at.file),
-                reason: format!("it would bring about: {}:{}: {}", at.file, at.line, new.reason),
-            });
+        let new: Vec<&Finding> = findings(&after)
+            .filter(|finding| !had.contains(&key(finding)))
+            .collect();
+        let of_a_file = new.iter().any(|finding| OF_A_FILE.contains(&finding.code));
+        let problems: Vec<Problem> = new
+            .iter()
+            .filter(|finding| !of_a_file || OF_A_FILE.contains(&finding.code))
+            .take(if of_a_file { usize::MAX } else { 1 })
+            .map(|new| Problem {
+                file: before.sources.index_of(&new.place.file),
+                reason: format!(
+                    "it would bring about: {}:{}: {}",
+                    new.place.file, new.place.line, new.reason
+                ),
+            })
+            .collect();
+        if !problems.is_empty() {
+            return problems;
         }
         let made = units.made();
-        let switches = before
-            .report
-            .plan
-            .switches
-            .iter()
-            .zip(made)
-            .filter(|(_, made)| *made);
-        for (switch, _) in switches {
-            if let Some(reason) = missing(switch, after.models, until) {
-                let file = switch
-                    .workload
-                    .label
-                    .as_ref()
-                    .and_then(|label| usize::try_from(label.mark.file).ok());
-                return Some(Problem { file, reason });
+        let seen = Seen::of(after.models);
+        let switches = before.report.plan.switches.iter().zip(&made);
+        let problems: Vec<Problem> = switches
+            .filter(|(_, made)| **made)
+            .filter_map(|(switch, _)| {
+                let label = switch.workload.label.as_ref();
+                Some(Problem {
+                    reason: missing(switch, &seen, until)?,
+                    file: label.and_then(|label| usize::try_from(label.mark.file).ok()),
+                })
+            })
+            .collect();
+        if problems.is_empty() {
+            changed_beside(before, &made, &seen)
+        } else {
+            problems
+        }
+    })
+}
+
+/// Which object of which environment.
+type Key<'a> = (Option<&'a str>, &'a str, &'a str, &'a str);
+
+fn key_of<'a>(environment: Option<&'a String>, at: &'a Reference) -> Key<'a> {
+    (environment.map(String::as_str), &at.kind, &at.namespace, &at.name)
+}
+
+/// Models and workloads, by what they are called.
+struct Seen<'a> {
+    models: BTreeMap<Option<&'a str>, &'a Model>,
+    workloads: BTreeMap<Key<'a>, &'a Workload>,
+}
+
+impl<'a> Seen<'a> {
+    fn of(models: &'a [Model]) -> Self {
+        let mut workloads = BTreeMap::new();
+        for model in models {
+            for workload in &model.workloads {
+                workloads
+                    .entry(key_of(model.environment.as_ref(), &workload.at))
+                    .or_insert(workload);
             }
         }
-        None
-    })
+        let name = |model: &'a Model| (model.environment.as_deref(), model);
+        Self {
+            models: models.iter().map(name).collect(),
+            workloads,
+        }
+    }
 }
 
 fn findings<'a>(analysis: &'a Analysis<'_, '_>) -> impl Iterator<Item = &'a Finding> {
@@ -79,9 +124,12 @@ fn key(finding: &Finding) -> (Code, &str, &str) {
 /// The sources after changes.
 pub fn applied(sources: &Sources, files: &[FileChange]) -> Sources {
     let mut after = Sources::default();
-    let change = |source: &Source| files.iter().find(|change| change.path == source.path);
+    let changes: BTreeMap<&str, &FileChange> = files
+        .iter()
+        .map(|change| (change.path.as_str(), change))
+        .collect();
     for source in &sources.files {
-        let text = match change(source) {
+        let text = match changes.get(source.path.as_str()) {
             Some(FileChange { after: None, .. }) => continue,
             Some(FileChange {
                 after: Some(text), ..
@@ -106,15 +154,50 @@ pub fn applied(sources: &Sources, files: &[FileChange]) -> Sources {
     after
 }
 
+/// Workloads that are not switched and would change all the same, through a base that others share with them.
+fn changed_beside(before: &Analysis<'_, '_>, made: &[bool], after: &Seen<'_>) -> Vec<Problem> {
+    let switches = before.report.plan.switches.iter().zip(made);
+    let switched: BTreeSet<Key<'_>> = switches
+        .filter(|(_, made)| **made)
+        .map(|(switch, _)| key_of(switch.environment.as_ref(), &switch.workload.at))
+        .collect();
+    let mut problems = Vec::new();
+    for model in before.models.iter().filter(|model| model.environment.is_some()) {
+        for workload in &model.workloads {
+            let key = key_of(model.environment.as_ref(), &workload.at);
+            let now = after.workloads.get(&key);
+            let Some(now) = now.filter(|_| !switched.contains(&key)) else {
+                continue;
+            };
+            let account = (workload.account(), now.account());
+            let what = if account.0 != account.1 {
+                format!("get the ServiceAccount {} instead of {}", account.1, account.0)
+            } else if workload.uses_workload_identity != now.uses_workload_identity {
+                "get the new label".to_owned()
+            } else {
+                continue;
+            };
+            let (at, environment) = (&workload.at, model.environment.as_deref().unwrap_or_default());
+            problems.push(Problem {
+                file: usize::try_from(at.mark.file).ok(),
+                reason: format!(
+                    "the pods of {at}, seen through {environment}, are not switched and would {what}: move what \
+                     differs out of the base that they share"
+                ),
+            });
+        }
+    }
+    problems
+}
+
 /// What a workload that was rewritten does not have.
-fn missing(switch: &Switch, models: &[Model], until: Until) -> Option<String> {
+fn missing(switch: &Switch, after: &Seen<'_>, until: Until) -> Option<String> {
     let wanted = &switch.workload;
-    let model = models
-        .iter()
-        .find(|model| model.environment == switch.environment);
-    let plain = models.iter().find(|model| model.environment.is_none());
+    let environment = switch.environment.as_ref();
+    let model = after.models.get(&environment.map(String::as_str));
+    let plain = after.models.get(&None);
     let key = (wanted.at.namespace.clone(), switch.account.clone());
-    let bound = |model: &Model| model.bound.get(&key).cloned().unwrap_or_default();
+    let bound = |model: &&Model| model.bound.get(&key).cloned().unwrap_or_default();
     let ids: BTreeSet<String> = model.into_iter().chain(plain).flat_map(bound).collect();
     if !switch.ids.iter().all(|id| ids.contains(id.key())) {
         return Some(format!(
@@ -125,11 +208,7 @@ fn missing(switch: &Switch, models: &[Model], until: Until) -> Option<String> {
     if until < Until::Switch {
         return None;
     }
-    let same = |at: &Reference| {
-        (&at.kind, &at.namespace, &at.name) == (&wanted.at.kind, &wanted.at.namespace, &wanted.at.name)
-    };
-    let now = model.and_then(|model| model.workloads.iter().find(|workload| same(&workload.at)));
-    let Some(now) = now else {
+    let Some(now) = after.workloads.get(&key_of(environment, &wanted.at)) else {
         return Some("it would not be there".to_owned());
     };
     if !now.uses_workload_identity {

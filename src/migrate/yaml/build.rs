@@ -35,8 +35,19 @@ pub struct Broken {
     pub message: String,
 }
 
+#[cfg(test)]
+thread_local!(static BYTES: std::cell::Cell<usize> = const { std::cell::Cell::new(0) });
+
+/// How many bytes this thread has parsed.
+#[cfg(test)]
+pub fn parsed_bytes() -> usize {
+    BYTES.with(std::cell::Cell::get)
+}
+
 /// Reads every document of a file. Never fails: a document that is broken says so, and the next is read.
 pub fn parse(file: u32, text: &str) -> Vec<Parsed> {
+    #[cfg(test)]
+    BYTES.with(|bytes| bytes.set(bytes.get() + text.len()));
     let mut options = Options::default();
     options.set_emit_comments(false);
     options.simple_key_max_lookahead = 16 * 1024;

@@ -7,6 +7,8 @@ mod build;
 mod node;
 mod scalar;
 
+#[cfg(test)]
+pub use build::parsed_bytes;
 pub use build::{Broken, Parsed, parse};
 pub use node::{Mark, Node, Value};
 pub use scalar::{is_placeholder, plain_bool, plain_number};

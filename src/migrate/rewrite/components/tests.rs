@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::migrate::edit::Edit;
 use crate::migrate::progress::Silent;
+use crate::migrate::report::{Defaults, analyse};
 use crate::migrate::source::File;
-use crate::migrate::{kustomize, model, plan};
 
 /// What becomes of files of one document each, and which groups are not made.
 struct Outcome {
@@ -22,17 +22,14 @@ fn rewritten(files: &[(&str, &str)]) -> Outcome {
             content: Ok(text.as_bytes().to_vec()),
         });
     }
-    let (environments, _) = kustomize::environments(&sources, &Silent);
-    let (models, _) = model::models(&environments, &sources, "shop", &Silent);
-    let index = Index::new(&models, false);
-    let workloads = models
-        .iter()
-        .flat_map(|model| model.workloads.iter().map(move |workload| (model, workload)));
-    let joined: Vec<Joined<'_>> = workloads
-        .filter_map(|(model, workload)| index.workload(model, workload))
-        .collect();
-    let plan = plan::plan(&sources, &models, &index, &joined, None);
-    let groups = groups(&sources, &models, &index, &joined, &plan);
+    let defaults = Defaults {
+        namespace: "shop".to_owned(),
+        namespaced: false,
+        journal: None,
+    };
+    let groups = analyse(&sources, &defaults, &Silent, |a| {
+        groups(a.sources, a.models, a.index, a.joined, &a.report.plan)
+    });
     let mut edits: BTreeMap<(u32, u32), Vec<Edit>> = BTreeMap::new();
     for (mark, change) in groups.iter().flat_map(|group| &group.edits) {
         let source = &sources.files[mark.file as usize];
