@@ -7,7 +7,7 @@ use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 use wib_harness::gate::Rule;
 
-use super::stage::{CLASS, CONFIG_MAP, DEPLOYMENT, JOB, POD, Stage, WEBHOOK, documents, role, step};
+use super::stage::{CONFIG_MAP, DEPLOYMENT, JOB, POD, Stage, WEBHOOK, documents, role, step};
 
 /// The role of the documents without the rules of some resources.
 fn role_without(resources: &[&str]) -> Result<Value> {
