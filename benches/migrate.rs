@@ -70,11 +70,11 @@ fn measure(name: &str, files: &Files) -> Result<()> {
         ..Repository::default()
     };
     repository.write_to(folder.path())?;
-    let (bytes, took, peak) = run(folder.path(), &["-o", "json"]).context(name)?;
+    let (bytes, took, peak) = run(folder.path(), &["-o", "json"]).with_context(|| name.to_owned())?;
     let report: Value = serde_json::from_slice(&bytes)?;
     row(name, &report["summary"], took, peak);
     for rewriting in ["--diff", "--in-place"] {
-        let (_, took, peak) = run(folder.path(), &[rewriting]).context(name)?;
+        let (_, took, peak) = run(folder.path(), &[rewriting]).with_context(|| name.to_owned())?;
         row(rewriting, &report["summary"], took, peak);
     }
     Ok(())

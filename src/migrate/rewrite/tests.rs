@@ -20,6 +20,7 @@ fn rewritten(files: &[(&str, &str)]) -> Rewriting {
     let defaults = Defaults {
         namespace: "shop".to_owned(),
         namespaced: false,
+        journal: None,
     };
     rewrite(&sources, &defaults, Until::Clean, &Silent)
 }
