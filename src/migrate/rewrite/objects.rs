@@ -130,16 +130,16 @@ fn can_be_added_to(source: &Source) -> bool {
 fn list(kustomization: Kustomization<'_>, names: &[&str], changes: &mut Changes<'_>) -> Result<(), Problem> {
     let resources = kustomization.node.get("resources").filter(|list| !list.is_null());
     let items = resources.map_or(&[][..], |list| list.items());
-    let named = |name: &&str| {
+    let is_there = |name: &&str| {
         let path = join(kustomization.folder, name);
         let mut paths = items.iter().filter_map(|item| item.as_text());
         paths.any(|item| kustomization.path_of(item) == path)
     };
-    let new: Vec<&str> = names.iter().copied().filter(|name| !named(name)).collect();
+    let new: Vec<&str> = names.iter().copied().filter(|name| !is_there(name)).collect();
     match resources {
         Some(list) => {
-            let mut push = |name: &str| changes.edit(list.mark, Change::Push(name.into()));
-            new.into_iter().try_for_each(|name| push(name))
+            let push = |name: &str| changes.edit(list.mark, Change::Push(name.into()));
+            new.into_iter().try_for_each(push)
         }
         None if new.is_empty() => Ok(()),
         None => changes.edit(
