@@ -62,7 +62,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Runs the program on files, and prints what that took.
+/// Plans and rewrites files, and prints what that took. The last run changes them.
 fn measure(name: &str, files: &Files) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let repository = Repository {
@@ -70,23 +70,36 @@ fn measure(name: &str, files: &Files) -> Result<()> {
         ..Repository::default()
     };
     repository.write_to(folder.path())?;
+    let (bytes, took, peak) = run(folder.path(), &["-o", "json"]).with_context(|| name.to_owned())?;
+    let report: Value = serde_json::from_slice(&bytes)?;
+    row(name, &report["summary"], took, peak);
+    for rewriting in ["--diff", "--in-place"] {
+        let (_, took, peak) = run(folder.path(), &[rewriting]).with_context(|| name.to_owned())?;
+        row(rewriting, &report["summary"], took, peak);
+    }
+    Ok(())
+}
+
+/// Runs the program in a folder: what it prints, how long it takes until it does, and the most memory that it has.
+fn run(folder: &Path, arguments: &[&str]) -> Result<(Vec<u8>, Duration, Option<u64>)> {
     let started = Instant::now();
     let mut child = Command::new(WIB)
-        .args(["migrate", "-o", "json"])
-        .current_dir(folder.path())
+        .arg("migrate")
+        .args(arguments)
+        .current_dir(folder)
         .stdout(Stdio::piped())
+        .stderr(Stdio::null())
         .spawn()?;
     let mut output = child.stdout.take().context("no output")?;
     // The first byte comes when all of the work is done; then it waits for a reader, if a pipe does not hold all of it.
     let mut bytes = vec![0];
-    output.read_exact(&mut bytes)?;
+    let first = output.read(&mut bytes)?;
+    bytes.truncate(first);
     let took = started.elapsed();
     let peak = peak(child.id());
     output.read_to_end(&mut bytes)?;
-    ensure!(child.wait()?.success(), "{name}: it has failed");
-    let report: Value = serde_json::from_slice(&bytes)?;
-    row(name, &report["summary"], took, peak);
-    Ok(())
+    ensure!(child.wait()?.success(), "it has failed");
+    Ok((bytes, took, peak))
 }
 
 #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]

@@ -13,6 +13,11 @@ pub enum Unwritten {
     /// Something else has changed the file since it was read.
     #[error("{0} has changed since it was read; nothing was written: run it again")]
     Changed(String),
+    /// A file that is to be made is there: Git ignores it, for instance.
+    #[error(
+        "{0} is there already and was not read; nothing was written: rename it, or give its path as well"
+    )]
+    InTheWay(String),
     /// A file cannot be written.
     #[error("cannot write {path}: {source}; nothing was written")]
     Before {
@@ -88,6 +93,8 @@ fn unchanged(file: &FileChange, path: &Path) -> Result<(), Unwritten> {
     };
     if now.as_deref() == file.before.as_deref().map(str::as_bytes) {
         Ok(())
+    } else if file.before.is_none() {
+        Err(Unwritten::InTheWay(file.path.clone()))
     } else {
         Err(Unwritten::Changed(file.path.clone()))
     }
@@ -143,6 +150,8 @@ mod tests {
             (read("a").as_deref(), read("b").as_deref()),
             (Some("a"), Some("b"))
         );
+        let error = write(&[change("a", None, Some("A"))]).unwrap_err().to_string();
+        assert!(error.contains("/a is there already and was not read"), "{error}");
         let right = [
             change("a", Some("a"), Some("A")),
             change("b", Some("b"), None),

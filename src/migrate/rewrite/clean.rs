@@ -77,27 +77,38 @@ pub fn remove<'a>(
     if gone.is_empty() {
         return Ok(());
     }
+    let (gone_in, stays_in) = (by_file(&gone), by_file(&stays));
+    let references = References::of(sources);
     for kustomization in Kustomization::all(sources) {
         let reach = kustomization.reach(sources);
-        let within = |all: &'_ [Gone<'_>]| {
-            all.iter()
-                .enumerate()
-                .filter(|(_, g)| reach.contains(g.file.as_str()))
-                .map(|(n, _)| n)
-                .collect::<Vec<_>>()
-        };
-        let (hits, others) = (within(&gone), within(&stays));
-        if hits.is_empty() {
-            continue;
-        }
         let meant = Names {
-            gone: hits.iter().filter_map(|n| gone.get(*n)).collect(),
-            stays: others.iter().filter_map(|n| stays.get(*n)).collect(),
+            gone: within(&reach, &gone_in),
+            stays: within(&reach, &stays_in),
         };
-        variables(kustomization, &meant)?;
-        patches(sources, kustomization, &meant, changes)?;
+        if !meant.gone.is_empty() {
+            variables(kustomization, &meant)?;
+            patches(sources, &references, kustomization, &meant, changes)?;
+        }
     }
-    emptied(sources, changes)
+    emptied(sources, &references, changes)
+}
+
+/// What stands in some files.
+fn within<'a>(files: &BTreeSet<&str>, all: &BTreeMap<&str, Vec<&'a Gone<'a>>>) -> Vec<&'a Gone<'a>> {
+    files
+        .iter()
+        .filter_map(|path| all.get(path))
+        .flatten()
+        .copied()
+        .collect()
+}
+
+fn by_file<'a>(all: &'a [Gone<'a>]) -> BTreeMap<&'a str, Vec<&'a Gone<'a>>> {
+    let mut files: BTreeMap<&str, Vec<&Gone<'_>>> = BTreeMap::new();
+    for gone in all {
+        files.entry(&gone.file).or_default().push(gone);
+    }
+    files
 }
 
 /// Takes out lists of which no object is left: kustomize takes an empty one for an object.
@@ -195,6 +206,7 @@ fn variables(kustomization: Kustomization<'_>, names: &Names<'_>) -> Result<(), 
 
 fn patches(
     sources: &Sources,
+    references: &References,
     kustomization: Kustomization<'_>,
     names: &Names<'_>,
     changes: &mut Changes<'_>,
@@ -219,7 +231,7 @@ fn patches(
             };
             if goes {
                 changes.remove(entry.mark)?;
-                if let Some(path) = path.filter(|path| is_used_once(sources, path)) {
+                if let Some(path) = path.filter(|path| references.count(path) == 1) {
                     remove_file(sources, &path, changes);
                 }
             }
@@ -287,28 +299,40 @@ fn are_gone(text: &str, names: &Names<'_>) -> bool {
     })
 }
 
-/// How often kustomizations name a path.
-fn is_used_once(sources: &Sources, path: &str) -> bool {
-    references(sources).filter(|(_, named)| named == path).count() == 1
-}
+/// Entries of kustomizations that name a file or folder, by the path that they lead to.
+struct References(BTreeMap<String, Vec<Mark>>);
 
-/// Every entry of a kustomization that names a file or folder, with the path that it leads to.
-fn references(sources: &Sources) -> impl Iterator<Item = (&Arc<Node>, String)> {
-    Kustomization::all(sources).flat_map(|kustomization| {
-        let items = move |key: &str| kustomization.node.get(key).map_or(&[][..], |list| list.items());
-        let names = NAMES
-            .iter()
-            .flat_map(move |key| items(key))
-            .filter_map(|item| Some((item, item.as_text()?)));
-        let paths = PATCHES
-            .iter()
-            .flat_map(move |key| items(key))
-            .filter_map(|item| Some((item, item.text_at(&["path"])?)));
-        names
-            .chain(paths)
-            .map(move |(item, text)| (item, kustomization.path_of(text)))
-            .collect::<Vec<_>>()
-    })
+impl References {
+    fn of(sources: &Sources) -> Self {
+        let mut all: BTreeMap<String, Vec<Mark>> = BTreeMap::new();
+        for kustomization in Kustomization::all(sources) {
+            let items = |key: &&str| kustomization.node.get(key).map_or(&[][..], |list| list.items());
+            let names = NAMES
+                .iter()
+                .flat_map(items)
+                .map(|item| (item.mark, item.as_text()));
+            let paths = PATCHES
+                .iter()
+                .flat_map(items)
+                .map(|item| (item.mark, item.text_at(&["path"])));
+            for (mark, text) in names.chain(paths) {
+                if let Some(text) = text {
+                    all.entry(kustomization.path_of(text)).or_default().push(mark);
+                }
+            }
+        }
+        Self(all)
+    }
+
+    /// The entries that lead to a path.
+    fn to(&self, path: &str) -> &[Mark] {
+        self.0.get(path).map_or(&[], Vec::as_slice)
+    }
+
+    /// How many lead to it.
+    fn count(&self, path: &str) -> usize {
+        self.to(path).len()
+    }
 }
 
 fn remove_file(sources: &Sources, path: &str, changes: &mut Changes<'_>) {
@@ -320,7 +344,7 @@ fn remove_file(sources: &Sources, path: &str, changes: &mut Changes<'_>) {
 }
 
 /// Takes out what names files that are left empty, and kustomizations that are left without anything to build.
-fn emptied(sources: &Sources, changes: &mut Changes<'_>) -> Result<(), Problem> {
+fn emptied(sources: &Sources, references: &References, changes: &mut Changes<'_>) -> Result<(), Problem> {
     let mut done = BTreeSet::new();
     loop {
         let mut paths: Vec<String> = Vec::new();
@@ -330,8 +354,7 @@ fn emptied(sources: &Sources, changes: &mut Changes<'_>) -> Result<(), Problem> 
         for kustomization in Kustomization::all(sources) {
             if left(kustomization, changes) == Some(false) {
                 let folder = kustomization.folder.to_owned();
-                let named = references(sources).any(|(_, path)| path == folder);
-                if !named {
+                if references.count(&folder) == 0 {
                     return Err(Problem {
                         file: None,
                         reason: format!("nothing would be left of {}", kustomization.source.path),
@@ -348,10 +371,8 @@ fn emptied(sources: &Sources, changes: &mut Changes<'_>) -> Result<(), Problem> 
         if news.is_empty() {
             return Ok(());
         }
-        for (entry, path) in references(sources) {
-            if news.contains(&path) {
-                changes.edit(entry.mark, Change::Remove)?;
-            }
+        for mark in news.iter().flat_map(|path| references.to(path)) {
+            changes.edit(*mark, Change::Remove)?;
         }
     }
 }

@@ -45,16 +45,13 @@ impl FileEdits {
             if self.removed.contains(&number) {
                 continue;
             }
-            match self.edits.get(&number) {
-                Some(edits) => {
-                    let changed = edit::document(part, edits)?;
-                    left |= !changed.is_empty();
-                    out.push_str(&changed);
-                }
-                None => {
-                    left |= document.broken || document.content.is_some();
-                    out.push_str(part);
-                }
+            if let Some(edits) = self.edits.get(&number) {
+                let changed = edit::document(part, edits)?;
+                left |= !changed.is_empty();
+                out.push_str(&changed);
+            } else {
+                left |= document.broken || document.content.is_some();
+                out.push_str(part);
             }
         }
         Ok(left.then_some(out))

@@ -3,6 +3,8 @@
 //! kustomize renames a ServiceAccount together with what refers to it only if both are below the same prefix. The
 //! objects therefore stand in the innermost kustomization that has one, or else in the environment's own.
 
+use std::collections::BTreeSet;
+
 use crate::migrate::kustomize::Kustomization;
 use crate::migrate::model::Model;
 use crate::migrate::source::Sources;
@@ -64,15 +66,16 @@ impl<'a> Home<'a> {
     pub fn built(&self, name: &str) -> String {
         format!("{}{name}{}", self.prefix, self.suffix)
     }
+}
 
-    /// Whether it is part of other environments as well, whose objects are different ones.
-    pub fn is_shared(&self, sources: &Sources, models: &[Model]) -> bool {
-        let path = self.kustomization.source.path.as_str();
-        let environments = models.iter().filter_map(|model| model.environment.as_deref());
-        let roots = environments
-            .filter_map(|name| Kustomization::in_folder(sources, if name == "." { "" } else { name }));
-        roots.filter(|root| root.reach(sources).contains(path)).count() > 1
-    }
+/// Files that several environments lead to, whose objects are different ones.
+pub fn shared<'a>(sources: &'a Sources, models: &[Model]) -> BTreeSet<&'a str> {
+    let environments = models.iter().filter_map(|model| model.environment.as_deref());
+    let roots = environments
+        .filter_map(|name| Kustomization::in_folder(sources, if name == "." { "" } else { name }));
+    let mut seen = BTreeSet::new();
+    let reached = roots.flat_map(|root| root.reach(sources));
+    reached.filter(|path| !seen.insert(*path)).collect()
 }
 
 /// The kustomizations that lead to a file, the outermost first.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use super::changes::{Changes, Problem};
-use super::home::Home;
+use super::home::{self, Home};
 use super::pods;
 use crate::migrate::edit::Change;
 use crate::migrate::kustomize::{Kustomization, join};
@@ -34,6 +34,11 @@ pub fn add(
 ) -> Result<(), Problem> {
     let mut files: BTreeMap<(String, &str, bool), (usize, Vec<Json>)> = BTreeMap::new();
     let mut homes: BTreeMap<(Option<String>, Option<usize>), Option<Home<'_>>> = BTreeMap::new();
+    let shared = home::shared(sources, models);
+    let by_environment: BTreeMap<Option<&str>, &Model> = models
+        .iter()
+        .map(|model| (model.environment.as_deref(), model))
+        .collect();
     for output in &plan.outputs {
         let Some(user) = output
             .switches
@@ -55,7 +60,8 @@ pub fn add(
             Home::of(sources, environment, (!grant).then_some(&*file))
         });
         let mut value = output.value.clone();
-        if is_present(models, output, &mut value, home.as_ref()) {
+        let own = [None, output.environment.as_deref()].map(|name| by_environment.get(&name).copied());
+        if is_present(&own, output, &mut value, home.as_ref()) {
             continue;
         }
         if let Some(home) = home.as_ref().filter(|home| !grant && home.changes_names()) {
@@ -66,7 +72,7 @@ pub fn add(
             Some(home) => {
                 let environment = output.environment.as_deref();
                 let own = environment.is_some_and(|name| name == home.kustomization.folder);
-                if !own && home.is_shared(sources, models) {
+                if !own && shared.contains(home.kustomization.source.path.as_str()) {
                     let path = &home.kustomization.source.path;
                     return Err(Problem {
                         file: usize::try_from(switch.workload.at.mark.file).ok(),
@@ -124,16 +130,16 @@ fn can_be_added_to(source: &Source) -> bool {
 fn list(kustomization: Kustomization<'_>, names: &[&str], changes: &mut Changes<'_>) -> Result<(), Problem> {
     let resources = kustomization.node.get("resources").filter(|list| !list.is_null());
     let items = resources.map_or(&[][..], |list| list.items());
-    let named = |name: &&str| {
+    let is_there = |name: &&str| {
         let path = join(kustomization.folder, name);
         let mut paths = items.iter().filter_map(|item| item.as_text());
         paths.any(|item| kustomization.path_of(item) == path)
     };
-    let new: Vec<&str> = names.iter().copied().filter(|name| !named(name)).collect();
+    let new: Vec<&str> = names.iter().copied().filter(|name| !is_there(name)).collect();
     match resources {
         Some(list) => {
-            let mut push = |name: &str| changes.edit(list.mark, Change::Push(name.into()));
-            new.into_iter().try_for_each(|name| push(name))
+            let push = |name: &str| changes.edit(list.mark, Change::Push(name.into()));
+            new.into_iter().try_for_each(push)
         }
         None if new.is_empty() => Ok(()),
         None => changes.edit(
@@ -172,7 +178,7 @@ fn place(value: &mut Json, namespace: Option<String>) {
 }
 
 /// Whether the environment, or a plain file, has the object already. Gives it the name that becomes the planned one.
-fn is_present(models: &[Model], output: &Output, value: &mut Json, home: Option<&Home<'_>>) -> bool {
+fn is_present(models: &[Option<&Model>], output: &Output, value: &mut Json, home: Option<&Home<'_>>) -> bool {
     let mut built = output.title.clone();
     if let (Some(home), Some(Json::String(name))) = (home, value.pointer_mut("/metadata/name")) {
         if let Some(written) = home.written(name) {
@@ -181,7 +187,6 @@ fn is_present(models: &[Model], output: &Output, value: &mut Json, home: Option<
         let head = built.rfind(['/', ' ']).map_or("", |at| &built[..=at]);
         built = format!("{head}{}", home.built(name));
     }
-    let reached = |model: &&Model| model.environment.is_none() || model.environment == output.environment;
-    let has = |model: &Model| model.present.contains(&built) || model.present.contains(&output.title);
-    models.iter().filter(reached).any(has)
+    let has = |model: &&Model| model.present.contains(&built) || model.present.contains(&output.title);
+    models.iter().flatten().any(has)
 }

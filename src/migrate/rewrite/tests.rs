@@ -20,6 +20,7 @@ fn rewritten(files: &[(&str, &str)]) -> Rewriting {
     let defaults = Defaults {
         namespace: "shop".to_owned(),
         namespaced: false,
+        journal: None,
     };
     rewrite(&sources, &defaults, Until::Clean, &Silent)
 }
@@ -32,8 +33,10 @@ fn after<'a>(rewriting: &'a Rewriting, path: &str) -> Option<&'a str> {
 
 fn reasons(rewriting: &Rewriting) -> String {
     let all = rewriting.left.iter();
-    all.map(|left| format!("{}: {}\n", left.object, left.reason))
-        .collect()
+    let lines: Vec<String> = all
+        .map(|left| format!("{}: {}\n", left.object, left.reason))
+        .collect();
+    lines.concat()
 }
 
 fn identity(name: &str) -> String {
@@ -47,9 +50,11 @@ fn identity(name: &str) -> String {
 /// A Deployment with more labels of its pods, and more of their spec, in lines of their own.
 fn deployment(name: &str, labels: &str, spec: &str) -> String {
     let lines = |text: &str, indentation: &str| -> String {
-        text.lines()
+        let lines: Vec<String> = text
+            .lines()
             .map(|line| format!("{indentation}{line}\n"))
-            .collect()
+            .collect();
+        lines.concat()
     };
     format!(
         "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: {name}\nspec:\n  selector:\n    matchLabels:\n      \

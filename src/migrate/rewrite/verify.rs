@@ -156,8 +156,8 @@ pub fn applied(sources: &Sources, files: &[FileChange]) -> Sources {
 
 /// Workloads that are not switched and would change all the same, through a base that others share with them.
 fn changed_beside(before: &Analysis<'_, '_>, made: &[bool], after: &Seen<'_>) -> Vec<Problem> {
-    let switches = before.report.plan.switches.iter().zip(made);
-    let switched: BTreeSet<Key<'_>> = switches
+    let all = before.report.plan.switches.iter().zip(made);
+    let switched: BTreeSet<Key<'_>> = all
         .filter(|(_, made)| **made)
         .map(|(switch, _)| key_of(switch.environment.as_ref(), &switch.workload.at))
         .collect();
