@@ -84,6 +84,12 @@ pub fn rewriting(rewriting: &Rewriting, to: &mut dyn Write) -> io::Result<()> {
         writeln!(to, "{what}  {}", clean(&file.path))?;
     }
     left(rewriting, to)?;
+    let read = &rewriting.read;
+    writeln!(
+        to,
+        "{} files with {} documents read, {} of them searched as text only; {} errors and {} warnings among the findings",
+        read.files, read.documents, read.text_only, read.errors, read.warnings
+    )?;
     writeln!(
         to,
         "{} files written, {} workloads and components rewritten, {} left as they were",

@@ -10,6 +10,7 @@ use super::model::Model;
 use super::plan::{Chosen, Plan, State};
 use super::progress::Progress;
 use super::source::Sources;
+use super::yaml::Mark;
 use super::{checks, kustomize, model, plan};
 
 /// How many there are of what.
@@ -107,7 +108,18 @@ pub fn analyse<T>(
     findings.extend(checks::check(sources, &models, &index, &joined));
     findings.extend(plan.findings.iter().cloned());
     // What goes in a step of the plan is no longer a question.
-    let going: BTreeSet<String> = plan.removals.iter().map(ToString::to_string).collect();
+    let going: BTreeSet<Mark> = plan.removals.iter().map(|at| at.mark).collect();
+    let identities = models
+        .iter()
+        .flat_map(|model| model.identities.iter().map(|identity| &identity.at));
+    let bindings = models
+        .iter()
+        .flat_map(|model| model.bindings.iter().map(|binding| &binding.at));
+    let going: BTreeSet<String> = identities
+        .chain(bindings)
+        .filter(|at| going.contains(&at.mark))
+        .map(ToString::to_string)
+        .collect();
     let orphan = [Code::OrphanBinding, Code::OrphanIdentity];
     findings.retain(|finding| !(orphan.contains(&finding.code) && going.contains(&finding.subject)));
     // A base is seen through each of its overlays: what is the same through all of them is said once.

@@ -107,12 +107,13 @@ fn written(value: &str, like: &str) -> String {
     }
 }
 
-fn double(value: &str) -> String {
+/// A text in double quotes.
+pub fn double(value: &str) -> String {
     format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 /// Whether a text is itself, and a text, without quotes.
-fn is_plain(text: &str) -> bool {
+pub fn is_plain(text: &str) -> bool {
     let first = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/' || c == '$');
     let rest = text
         .chars()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 use yaml_edit::{Mapping, Sequence, YamlFile, YamlNode};
 
-use super::{Change, Edit, Step, at};
+use super::{Change, Edit, Step, at, scalar};
 use crate::migrate::yaml::Node;
 
 /// Adds or takes out an entry or item.
@@ -24,7 +24,10 @@ pub fn structure(text: &str, root: &Arc<Node>, edit: &Edit) -> Option<String> {
             };
             let place = before.filter(|before| stands_free(text, root, &edit.path, before));
             match value {
-                Json::String(value) => insert(&mapping, place, key, value.as_str()),
+                Json::String(value) if scalar::is_plain(value) => {
+                    insert(&mapping, place, key, value.as_str());
+                }
+                Json::String(value) => insert(&mapping, place, key, &quoted(value)?),
                 Json::Bool(value) => insert(&mapping, place, key, *value),
                 Json::Object(_) => insert(&mapping, place, key, &parsed(value)?.as_mapping()?),
                 Json::Array(_) => insert(&mapping, place, key, &parsed(value)?.as_sequence()?),
@@ -58,6 +61,12 @@ fn insert(mapping: &Mapping, before: Option<&str>, key: &str, value: impl yaml_e
         Some(before) => drop(mapping.insert_before(before, key, value)),
         None => mapping.set(key, value),
     }
+}
+
+/// A text in double quotes, as replaced ones have them.
+fn quoted(value: &str) -> Option<YamlNode> {
+    let document = yaml_edit::Document::from_str(&format!("v: {}\n", scalar::double(value))).ok()?;
+    document.get("v")
 }
 
 fn parsed(value: &Json) -> Option<yaml_edit::Document> {

@@ -31,7 +31,7 @@ use super::kustomize::Kustomization;
 use super::model::Reference;
 use super::plan::State;
 use super::progress::Progress;
-use super::report::{Analysis, Defaults, analyse};
+use super::report::{Analysis, Defaults, Summary, analyse};
 use super::source::Sources;
 use super::yaml::Mark;
 
@@ -62,6 +62,8 @@ pub struct Left {
 /// What becomes of the files.
 #[derive(Clone, Debug, Default)]
 pub struct Rewriting {
+    /// What was read.
+    pub read: Summary,
     /// Files that change, by path.
     pub files: Vec<FileChange>,
     /// Workloads and components that are rewritten.
@@ -227,7 +229,12 @@ impl<'a, 'm> Run<'a, 'm> {
         } else {
             Vec::new()
         };
-        Rewriting { files, done, left }
+        Rewriting {
+            read: self.analysis.report.summary.clone(),
+            files,
+            done,
+            left,
+        }
     }
 }
 

@@ -350,7 +350,7 @@ pub async fn generated_repositories_are_rewritten_and_nothing_else_of_them() -> 
         }
 
         let again = migrate(folder.path(), &["--in-place"]).await.with_context(at)?;
-        ensure!(again.starts_with("0 files written"), "{}, again: {again}", at());
+        ensure!(again.contains("0 files written"), "{}, again: {again}", at());
         same(&read(folder.path())?, &after, &format!("{}, again", at()));
         let plan: Value = serde_json::from_str(&migrate(folder.path(), &["-o", "json"]).await?)?;
         let rest = |key: &str| plan[key].as_array().map_or(usize::MAX, Vec::len);
