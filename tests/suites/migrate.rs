@@ -13,6 +13,7 @@ use serde::Deserialize as _;
 use serde_json::Value;
 use wib_harness::{Tool, World};
 
+use crate::repositories::ONE_CORE;
 use crate::runner::{figure, trials};
 
 trials![
@@ -39,6 +40,7 @@ pub fn run_in(folder: &Path, arguments: &[&str], input: &str) -> Result<Output> 
         .arg("migrate")
         .args(arguments)
         .current_dir(folder)
+        .envs(ONE_CORE)
         .write_stdin(input);
     Ok(command.output()?)
 }

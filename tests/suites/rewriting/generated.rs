@@ -11,6 +11,7 @@ use serde_json::Value;
 use wib_harness::repository::{Repository, Truth};
 use wib_harness::{Program, Tool};
 
+use crate::repositories::ONE_CORE;
 use crate::runner::figure;
 
 /// Repositories of a trial.
@@ -25,7 +26,7 @@ async fn migrate(folder: &Path, arguments: &[&str]) -> Result<String> {
         .iter()
         .map(|a| (*a).to_owned())
         .collect();
-    let ended = Program::run(program, &arguments, &[]).await?;
+    let ended = Program::run(program, &arguments, &ONE_CORE).await?;
     ensure!(
         ended.code == Some(0) && ended.log.is_empty(),
         "{:?} {}",
