@@ -109,14 +109,9 @@ pub fn analyse<T>(
     findings.extend(plan.findings.iter().cloned());
     // What goes in a step of the plan is no longer a question.
     let going: BTreeSet<Mark> = plan.removals.iter().map(|at| at.mark).collect();
-    let identities = models
+    let going: BTreeSet<String> = models
         .iter()
-        .flat_map(|model| model.identities.iter().map(|identity| &identity.at));
-    let bindings = models
-        .iter()
-        .flat_map(|model| model.bindings.iter().map(|binding| &binding.at));
-    let going: BTreeSet<String> = identities
-        .chain(bindings)
+        .flat_map(Model::pod_identity)
         .filter(|at| going.contains(&at.mark))
         .map(ToString::to_string)
         .collect();

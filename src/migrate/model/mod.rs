@@ -142,6 +142,12 @@ pub struct Model {
 }
 
 impl Model {
+    /// All identities and bindings of pod identity.
+    pub fn pod_identity(&self) -> impl Iterator<Item = &Reference> {
+        let identities = self.identities.iter().map(|identity| &identity.at);
+        identities.chain(self.bindings.iter().map(|binding| &binding.at))
+    }
+
     fn read(&mut self, object: &Object, sources: &Sources, namespace: &str, notes: &mut Vec<Note>) {
         let reference = Reference::of(object, namespace);
         if object.namespace.is_none() && (object.group() == POD_IDENTITY || workload::is_labelled(object)) {

@@ -63,14 +63,9 @@ pub fn remove<'a>(
     }
     let marks: BTreeSet<Mark> = removals.iter().map(|at| at.mark).collect();
     lists(sources, &marks, changes);
-    let identities = models
+    let stays: Vec<Gone<'_>> = models
         .iter()
-        .flat_map(|model| model.identities.iter().map(|identity| &identity.at));
-    let bindings = models
-        .iter()
-        .flat_map(|model| model.bindings.iter().map(|binding| &binding.at));
-    let stays: Vec<Gone<'_>> = identities
-        .chain(bindings)
+        .flat_map(Model::pod_identity)
         .filter(|at| !marks.contains(&at.mark))
         .map(object)
         .collect();
@@ -132,8 +127,7 @@ fn lists(sources: &Sources, gone: &BTreeSet<Mark>, changes: &mut Changes<'_>) {
 fn all_names(sources: &Sources, models: &[Model]) -> BTreeMap<Mark, BTreeSet<String>> {
     let mut names: BTreeMap<Mark, BTreeSet<String>> = BTreeMap::new();
     for model in models {
-        let identities = model.identities.iter().map(|identity| &identity.at);
-        for at in identities.chain(model.bindings.iter().map(|binding| &binding.at)) {
+        for at in model.pod_identity() {
             names.entry(at.mark).or_default().insert(at.name.clone());
         }
     }
@@ -287,11 +281,10 @@ fn documents(
 
 /// Whether a patch in a text is for what goes, and for nothing else.
 fn are_gone(text: &str, names: &Names<'_>) -> bool {
-    let contents: Option<Vec<Arc<Node>>> = parse(0, text)
-        .into_iter()
-        .filter_map(|d| d.content.ok().flatten().map(Some))
-        .collect();
-    contents.is_some_and(|all| {
+    // A part that cannot be parsed may be for anything.
+    let contents: Result<Vec<Option<Arc<Node>>>, _> = parse(0, text).into_iter().map(|d| d.content).collect();
+    let contents = contents.map(|all| all.into_iter().flatten().collect::<Vec<_>>());
+    contents.is_ok_and(|all| {
         !all.is_empty()
             && all
                 .iter()
