@@ -239,7 +239,19 @@ async fn in_order(world: &World, operation: Operation, settings: &[&str]) -> Res
     .await?;
     try_join_all(rows.iter().map(|row| world.ready(&row.name))).await?;
     operator.stop().await?;
-    Ok((rows, world.operator_with(&flags(settings)).await?))
+    let since = Instant::now();
+    let operator = world.operator_with(&flags(settings)).await?;
+    // Otherwise what comes next could be seen by the first visit already, and again by its own.
+    let first_visits = rows.iter().map(|row| async move {
+        let lists = || {
+            row.calls(world, since)
+                .into_iter()
+                .any(|e| e.operation == ListCredentials && e.ended.is_some())
+        };
+        world.until("the first visit", lists).await
+    });
+    try_join_all(first_visits).await?;
+    Ok((rows, operator))
 }
 
 fn ended(world: &World, what: &str, rows: &[Row]) {

@@ -57,6 +57,8 @@ pub fn flags<'a>(more: &[&'a str]) -> Vec<&'a str> {
         "--authorization=none",
         // All rows share a subscription, and each is to be seen by itself.
         "--azure-pacing=off",
+        // None waits for another's turn, and comes to it when it is due.
+        "--concurrency=64",
         "--slow-retry-interval=3s",
         "--read-after-write-grace=10ms",
     ];

@@ -13,7 +13,7 @@ use workload_identity_binding::api::WorkloadIdentityBinding;
 use super::World;
 
 /// Longest wait for anything; what takes longer is a failure, not slowness.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A condition's status, reason and message.
 pub fn condition<'a>(
