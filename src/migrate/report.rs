@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::finding::{Code, Finding, Severity};
 use super::join::{Index, Joined};
 use super::model::Model;
-use super::plan::{Chosen, Plan, State};
+use super::plan::{Chosen, Plan};
 use super::progress::Progress;
 use super::source::Sources;
 use super::yaml::Mark;
@@ -107,6 +107,7 @@ pub fn analyse<T>(
     findings.extend(notes);
     findings.extend(checks::check(sources, &models, &index, &joined));
     findings.extend(plan.findings.iter().cloned());
+    checks::explain(&models, &index, &mut findings);
     // What goes in a step of the plan is no longer a question.
     let going: BTreeSet<Mark> = plan.removals.iter().map(|at| at.mark).collect();
     let going: BTreeSet<String> = models
@@ -135,11 +136,7 @@ pub fn analyse<T>(
         identities: models.iter().map(|model| model.identities.len()).sum(),
         bindings: models.iter().map(|model| model.bindings.len()).sum(),
         workloads: plan.workloads.len(),
-        planned: plan
-            .workloads
-            .iter()
-            .filter(|workload| workload.state == State::Planned)
-            .count(),
+        planned: plan.switches.len(),
         ..Summary::default()
     };
     let mut report = Report {

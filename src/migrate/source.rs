@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::finding::{Code, Finding, Place};
 use super::text;
-use super::yaml::{self, Mark, Node, Parsed};
+use super::yaml::{self, Mark, Node, Parsed, can_be_copied};
 
 /// How the paths of objects begin that were read from a cluster. They have no lines.
 pub const CLUSTER: &str = "cluster://";
@@ -58,7 +58,16 @@ pub struct Sources {
     paths: BTreeMap<String, usize>,
 }
 
+/// Endings of files that are filled in one by one, before they are YAML.
+const TEMPLATES: [&str; 6] = [".tpl", ".tmpl", ".gotmpl", ".tftpl", ".j2", ".erb"];
+
 impl Source {
+    /// Whether it is, or may be, filled in by something that does not fill in the files beside it.
+    fn is_template(&self) -> bool {
+        let named = TEMPLATES.iter().any(|ending| self.path.ends_with(ending));
+        named || self.documents.iter().any(|document| document.broken)
+    }
+
     /// The texts of its documents, each to the beginning of the next one, with what stands above the first.
     pub fn parts(&self) -> (&str, Vec<&str>) {
         let text = self.text.as_deref().unwrap_or_default();
@@ -77,6 +86,12 @@ impl Source {
 }
 
 impl Sources {
+    /// Whether what fills in a placeholder of a file does so in the files beside it as well.
+    pub fn fills_in(&self, text: &str, file: u32) -> bool {
+        let source = usize::try_from(file).ok().and_then(|file| self.files.get(file));
+        can_be_copied(text) && source.is_some_and(|source| !source.is_template())
+    }
+
     /// Takes in a file. One that is known by its path already is left as it is.
     pub fn add(&mut self, file: File) {
         if let Some(number) = self.reserve(&file.path) {

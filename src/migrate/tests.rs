@@ -392,3 +392,38 @@ fn printed_objects_are_the_operators_own_and_have_good_names() {
         assert!(names.insert(output.title.clone()), "{} twice", output.title);
     }
 }
+
+#[test]
+fn a_label_in_text_says_what_it_selects() {
+    let text = "kind: HelmRelease\nspec:\n  %{ if x }\n  podLabels:\n    aadpodidbinding: \"web\" # old\n";
+    let action = |more: &str| {
+        let all = format!("{text}{more}");
+        let found = report(&read(&[("release.yaml.tpl", all.as_bytes())]), "default", false).findings;
+        let found: Vec<_> = found.into_iter().filter(|f| f.code == Code::TextOnly).collect();
+        assert_eq!((found.len(), found[0].place.line), (1, 5), "{found:#?}");
+        (
+            found[0].subject.clone(),
+            found[0].reason.clone() + &found[0].action,
+        )
+    };
+    let placeholder = identity("shop", "id").replace(&client("id"), "\"${client}\"");
+    let (subject, said) = action(&(placeholder.clone() + &binding("shop", "id", "web")));
+    assert_eq!(subject, "aadpodidbinding: web");
+    for part in [
+        "AzureIdentity shop/id",
+        &format!("resourceId: {RG}/id"),
+        "client-id: ${client}",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    for more in [
+        String::new(),
+        placeholder.clone() + &binding("shop", "id", "other"),
+        placeholder
+            + &identity("shop", "two")
+            + &binding("shop", "id", "web")
+            + &binding("shop", "two", "web"),
+    ] {
+        assert!(action(&more).1.contains("is not known"), "{more}");
+    }
+}

@@ -1,6 +1,7 @@
 //! Pod identity in text that is no YAML: templates and broken documents are searched line by line. Pure.
 
 use super::finding::{Code, Finding, Place};
+use super::model::LABEL;
 
 /// What a line can hold, what it means and what to do about it.
 const SIGNS: [(Sign, Code, &str, &str); 7] = [
@@ -82,11 +83,25 @@ pub fn search(path: &str, document: u32, line: u32, text: &str) -> Vec<Finding> 
             // A chart repeats its own name; the first is enough.
             let again = *code == Code::Leftover && found.iter().any(|f: &Finding| f.code == *code);
             if !again {
-                found.push(Finding::new(*code, place, *reason, *action));
+                let finding = Finding::new(*code, place, *reason, *action);
+                found.push(match label(content) {
+                    Some(value) => finding.about(format!("{LABEL}: {value}")),
+                    None => finding,
+                });
             }
         }
     }
     found
+}
+
+/// The value of the label that a line holds, if it stands there by itself.
+fn label(line: &str) -> Option<&str> {
+    let value = line
+        .trim_start_matches("- ")
+        .strip_prefix(LABEL)?
+        .strip_prefix(':')?;
+    let value = value.split(" #").next()?.trim().trim_matches(['"', '\'']);
+    (!value.is_empty()).then_some(value)
 }
 
 impl Sign {

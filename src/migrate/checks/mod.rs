@@ -3,7 +3,10 @@
 mod binding;
 mod component;
 mod identity;
+mod text;
 mod workload;
+
+pub use text::explain;
 
 use std::collections::{BTreeMap, BTreeSet};
 

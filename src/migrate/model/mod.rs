@@ -23,7 +23,7 @@ use super::kustomize::{Environment, FILE_NAMES};
 use super::object::{CLUSTER_SCOPED, Object};
 use super::progress::Progress;
 use super::source::Sources;
-use super::yaml::{Mark, Node};
+use super::yaml::{Mark, Node, is_placeholder};
 use crate::api::GROUP;
 use crate::domain::IdentityId;
 
@@ -137,7 +137,7 @@ pub struct Model {
     pub without_namespace: Vec<Mark>,
     /// What is there already of what a plan may create: `ServiceAccount shop/web`.
     pub present: BTreeSet<String>,
-    /// ARM ids that WorkloadIdentityBindings give to a ServiceAccount already, by its namespace and name.
+    /// ARM ids, or what stands for them, that WorkloadIdentityBindings give to a ServiceAccount already, by its namespace and name.
     pub bound: BTreeMap<(String, String), BTreeSet<String>>,
 }
 
@@ -166,11 +166,15 @@ impl Model {
         match (object.group(), object.kind.as_str()) {
             (GROUP, "WorkloadIdentityBinding") => {
                 let text = |path: &[&str]| object.node.text_at(path);
-                let id =
-                    text(&["spec", "identity", "resourceId"]).and_then(|id| id.parse::<IdentityId>().ok());
+                let id = text(&["spec", "identity", "resourceId"]).and_then(|id| {
+                    let known = id.parse::<IdentityId>().map(|id| id.key().to_owned());
+                    known
+                        .ok()
+                        .or_else(|| is_placeholder(id).then(|| id.trim().to_owned()))
+                });
                 if let (Some(id), Some(account)) = (id, text(&["spec", "serviceAccount", "name"])) {
                     let key = (reference.namespace, account.to_owned());
-                    self.bound.entry(key).or_default().insert(id.key().to_owned());
+                    self.bound.entry(key).or_default().insert(id);
                 }
             }
             (POD_IDENTITY, "AzureIdentity") => self.identities.push(Identity::of(object, reference)),

@@ -1,10 +1,13 @@
 //! What is to be created, changed and removed, in the order in which nothing loses its access. Pure.
 
 mod accounts;
+mod draft;
+mod id;
 mod objects;
 mod steps;
 
 pub use accounts::Chosen;
+pub use id::PlannedId;
 pub use objects::{Output, bounded};
 pub use steps::{Action, Item, Step};
 
@@ -14,10 +17,11 @@ use serde::Serialize;
 use strum::IntoStaticStr;
 
 use super::finding::{Code, Finding, Place};
-use super::join::{Index, Joined, MAX_IDENTITIES, Miss};
-use super::model::{ArmId, Model, Reference, Workload};
+use super::join::{Index, Joined};
+use super::model::{Model, Reference, Workload};
 use super::source::Sources;
 use crate::domain::IdentityId;
+use draft::{Draft, draft, is_object_name};
 
 /// Most federated identity credentials that Azure allows on one identity.
 const LIMIT: usize = 20;
@@ -29,7 +33,7 @@ const LIMIT: usize = 20;
 pub enum State {
     /// Completely.
     Planned,
-    /// But for values that are filled in later.
+    /// But for values that are filled in later. Where what fills them in does so in every file, they are copied.
     Unresolved,
     /// Not, until a person has decided or repaired something.
     Blocked,
@@ -80,6 +84,13 @@ pub struct WorkloadPlan {
     pub new_service_account: bool,
 }
 
+impl WorkloadPlan {
+    /// Whether its pods are switched by the steps of the plan.
+    pub fn is_switched(&self) -> bool {
+        self.identities.iter().any(|identity| identity.binding.is_some())
+    }
+}
+
 /// How many credentials an identity gets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -101,8 +112,8 @@ pub struct Switch {
     pub workload: Workload,
     /// ServiceAccount of its pods after the switch.
     pub account: String,
-    /// ARM ids of its identities.
-    pub ids: Vec<IdentityId>,
+    /// Its identities.
+    pub ids: Vec<PlannedId>,
     /// Names of its WorkloadIdentityBindings.
     pub bindings: Vec<String>,
     /// Bindings and identities of pod identity that it uses.
@@ -135,16 +146,6 @@ pub struct Plan {
     pub findings: Vec<Finding>,
 }
 
-/// A workload, its ServiceAccount, and the ids of its identities where all of them are known.
-struct Draft<'a> {
-    joined: &'a Joined<'a>,
-    state: State,
-    why: Vec<String>,
-    account: String,
-    new_account: bool,
-    ids: Vec<IdentityId>,
-}
-
 /// Plans the migration of everything that was joined. A journal tells what of it has been done already; without one,
 /// that is told by what is left.
 pub fn plan<'a>(
@@ -156,6 +157,7 @@ pub fn plan<'a>(
 ) -> Plan {
     let mut order: Vec<&Joined<'_>> = joined.iter().collect();
     order.sort_by_key(|j| (&j.model.environment, &j.workload.at));
+    let draft = |joined| draft(sources, joined, journal.is_some());
     let mut drafts: Vec<Draft<'_>> = order.into_iter().map(draft).collect();
     let mut plan = Plan::default();
     let none = Chosen::new();
@@ -169,7 +171,8 @@ pub fn plan<'a>(
     let mut seen = objects::Seen::new();
     for draft in &drafts {
         plan.workloads.push(workload(sources, draft));
-        if draft.state == State::Planned {
+        if draft.is_switched() {
+            plan.findings.extend(later(sources, draft));
             objects::outputs(draft, plan.switches.len(), &mut seen, &mut plan.outputs);
             plan.switches.push(Switch {
                 environment: draft.joined.model.environment.clone(),
@@ -216,84 +219,6 @@ pub fn plan<'a>(
     plan
 }
 
-fn draft<'a>(joined: &'a Joined<'a>) -> Draft<'a> {
-    let mut draft = Draft {
-        joined,
-        state: State::Planned,
-        why: Vec::new(),
-        account: joined.workload.account().to_owned(),
-        new_account: false,
-        ids: Vec::new(),
-    };
-    let mut blocked = Vec::new();
-    let mut unresolved = Vec::new();
-    for used in &joined.uses {
-        let identity = used.identity;
-        match identity.arm_id() {
-            _ if identity.kind != 0 => blocked.push(format!("{} is a service principal", identity.at)),
-            _ if identity.auxiliary.is_some() => {
-                blocked.push(format!("{} names further tenants", identity.at));
-            }
-            _ if identity.casing.conflict.is_some() => {
-                blocked.push(format!("{} says two things", identity.at));
-            }
-            ArmId::Known(id) => draft.ids.push(id),
-            ArmId::Unresolved(text) => unresolved.push(format!("the ARM id {text} is filled in later")),
-            ArmId::Missing => blocked.push(format!("{} has no resourceID", identity.at)),
-            ArmId::Invalid(_) => blocked.push(format!("the resourceID of {} is no ARM id", identity.at)),
-        }
-    }
-    for miss in &joined.misses {
-        match miss {
-            Miss::Ambiguous(_) => {
-                blocked.push("several kustomizations have different identities for it".to_owned());
-            }
-            Miss::Unbuilt(name) => blocked.push(format!("its binding is in {name}, which cannot be built")),
-            Miss::TooMany(_) => blocked.push(format!("it has more than {MAX_IDENTITIES} identities")),
-            Miss::Different(binding, _) => {
-                blocked.push(format!("the identity of {} is defined differently", binding.at));
-            }
-            Miss::Dangling(binding) if joined.uses.is_empty() => {
-                blocked.push(format!("the identity of {} is not in the input", binding.at));
-            }
-            Miss::Dangling(_) | Miss::DeadLabel | Miss::Namespace(_) => {}
-        }
-    }
-    let workload = joined.workload;
-    if let Some(reason) = &joined.model.unresolved {
-        blocked.push(format!("its kustomization cannot be built: {reason}"));
-    }
-    if workload.is_patch && workload.service_account.is_none() {
-        draft.account.clear();
-        blocked.push("its ServiceAccount stands in a file that was not read".to_owned());
-    }
-    let names = [&workload.at.namespace, &workload.at.name, &draft.account];
-    let not_yet = |name: &&&String| !name.is_empty() && !is_object_name(name);
-    if let Some(name) = names.iter().find(not_yet) {
-        unresolved.push(format!("{name:?} is no name of an object yet"));
-    }
-    draft.state = if !blocked.is_empty() {
-        State::Blocked
-    } else if joined.uses.is_empty() {
-        State::NoIdentity
-    } else if !unresolved.is_empty() {
-        State::Unresolved
-    } else {
-        State::Planned
-    };
-    draft.why = blocked;
-    if draft.state == State::NoIdentity {
-        let nothing = joined.misses.iter().map(|miss| match miss {
-            Miss::Namespace(binding) => format!("{} serves another namespace only", binding.at),
-            _ => "no binding of the input selects its label".to_owned(),
-        });
-        draft.why.extend(nothing);
-    } else {
-        draft.why.extend(unresolved);
-    }
-    draft
-}
-
 /// SecretProviderClasses of pod identity that the pods of a workload mount.
 fn mounted(models: &[Model], draft: &Draft<'_>) -> Vec<Reference> {
     let (workload, environment) = (draft.joined.workload, &draft.joined.model.environment);
@@ -304,19 +229,6 @@ fn mounted(models: &[Model], draft: &Draft<'_>) -> Vec<Reference> {
     let mounts =
         |at: &&Reference| at.namespace == workload.at.namespace && workload.classes.contains(&at.name);
     classes.filter(mounts).cloned().collect()
-}
-
-/// Whether a text is a DNS subdomain, which names of objects have to be.
-fn is_object_name(text: &str) -> bool {
-    let outer = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-    text.len() <= 253
-        && text.split('.').all(|part| {
-            outer(part.chars().next())
-                && outer(part.chars().next_back())
-                && part
-                    .chars()
-                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-        })
 }
 
 fn workload(sources: &Sources, draft: &Draft<'_>) -> WorkloadPlan {
@@ -331,7 +243,7 @@ fn workload(sources: &Sources, draft: &Draft<'_>) -> WorkloadPlan {
             azure_identity: format!("{}/{}", used.identity.at.namespace, used.identity.at.name),
             resource_id: text(&used.identity.resource_id),
             client_id: text(&used.identity.client_id),
-            binding: (draft.state == State::Planned).then(|| objects::binding_name(draft, number)),
+            binding: draft.is_switched().then(|| objects::binding_name(draft, number)),
         }
     });
     WorkloadPlan {
@@ -348,12 +260,40 @@ fn workload(sources: &Sources, draft: &Draft<'_>) -> WorkloadPlan {
     }
 }
 
+/// What is left to do where an ARM id is filled in later.
+fn later(sources: &Sources, draft: &Draft<'_>) -> Vec<Finding> {
+    let at = &draft.joined.workload.at;
+    let finding = |(number, id): (usize, &PlannedId)| {
+        let PlannedId::Later { text, .. } = id else {
+            return None;
+        };
+        let reason = format!(
+            "Its identity {text} is filled in later: WorkloadIdentityBinding {}/{} holds that as it is, its credential is \
+             not counted, and nobody is granted the identity.",
+            at.namespace,
+            objects::binding_name(draft, number)
+        );
+        let action = format!(
+            "Fill it in there as well, and grant it to ServiceAccount {} (docs/security.md): wib migrate on the files \
+             with the values prints the objects.",
+            draft.account
+        );
+        let finding = Finding::new(Code::UnresolvedValue, sources.place(at.mark), reason, action);
+        Some(
+            finding
+                .about(at.to_string())
+                .within(draft.joined.model.environment.as_deref()),
+        )
+    };
+    draft.ids.iter().enumerate().filter_map(finding).collect()
+}
+
 /// One credential for each identity, namespace and ServiceAccount; with the first workload that needs one.
 fn count<'d, 'a>(drafts: &'d [Draft<'a>]) -> Vec<(Credentials, &'d Draft<'a>)> {
     type Subjects<'a> = BTreeSet<(&'a str, &'a str)>;
     let mut by_id: BTreeMap<&str, (&IdentityId, &Draft<'_>, Subjects<'_>)> = BTreeMap::new();
-    for draft in drafts.iter().filter(|draft| draft.state == State::Planned) {
-        for id in &draft.ids {
+    for draft in drafts.iter().filter(|draft| draft.is_switched()) {
+        for id in draft.ids.iter().filter_map(PlannedId::known) {
             let subject = (
                 draft.joined.workload.at.namespace.as_str(),
                 draft.account.as_str(),

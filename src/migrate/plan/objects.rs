@@ -6,9 +6,8 @@ use std::collections::btree_map::Entry;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::Draft;
+use super::{Draft, PlannedId};
 use crate::api::{GRANT_RESOURCE, GRANT_VERB, GROUP};
-use crate::domain::IdentityId;
 
 /// An object to apply.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,7 +65,7 @@ pub fn binding_name(draft: &Draft<'_>, number: usize) -> String {
     )
 }
 
-fn hash(id: &IdentityId) -> String {
+fn hash(id: &PlannedId) -> String {
     format!("{:x}", Sha256::digest(id.key()))[..8].to_owned()
 }
 
@@ -116,23 +115,11 @@ pub fn outputs(draft: &Draft<'_>, switch: usize, seen: &mut Seen, all: &mut Vec<
             json!({ "apiVersion": "v1" }),
         );
     }
-    let rbac = "rbac.authorization.k8s.io";
     for (number, id) in draft.ids.iter().enumerate() {
-        let role = bounded(&format!("wib-use-{}-{}", part(id.name()), hash(id)), 253);
-        let rules = json!([{
-            "apiGroups": [GROUP], "resources": [GRANT_RESOURCE], "verbs": [GRANT_VERB], "resourceNames": [id.key()]
-        }]);
-        add(
-            "ClusterRole",
-            None,
-            &role,
-            json!({ "apiVersion": format!("{rbac}/v1"), "rules": rules }),
-        );
-        let binding = bounded(&format!("{role}-{namespace}-{account}"), 253);
-        let subjects = json!([{ "kind": "ServiceAccount", "namespace": namespace, "name": account }]);
-        let reference = json!({ "apiGroup": rbac, "kind": "ClusterRole", "name": role });
-        let rest = json!({ "apiVersion": format!("{rbac}/v1"), "roleRef": reference, "subjects": subjects });
-        add("ClusterRoleBinding", None, &binding, rest);
+        // Only the id itself can be granted.
+        if id.known().is_some() {
+            grant(id, namespace, account, &mut add);
+        }
         let mut service_account = json!({ "name": account });
         if let Some(map) = service_account.as_object_mut().filter(|_| draft.ids.len() > 1) {
             // Which of them is the default is not for us to say.
@@ -147,4 +134,29 @@ pub fn outputs(draft: &Draft<'_>, switch: usize, seen: &mut Seen, all: &mut Vec<
             rest,
         );
     }
+}
+
+/// Lets a ServiceAccount use an identity.
+fn grant(
+    id: &PlannedId,
+    namespace: &str,
+    account: &str,
+    add: &mut impl FnMut(&str, Option<&str>, &str, Value),
+) {
+    let rbac = "rbac.authorization.k8s.io";
+    let role = bounded(&format!("wib-use-{}-{}", part(id.name()), hash(id)), 253);
+    let rules = json!([{
+        "apiGroups": [GROUP], "resources": [GRANT_RESOURCE], "verbs": [GRANT_VERB], "resourceNames": [id.key()]
+    }]);
+    add(
+        "ClusterRole",
+        None,
+        &role,
+        json!({ "apiVersion": format!("{rbac}/v1"), "rules": rules }),
+    );
+    let binding = bounded(&format!("{role}-{namespace}-{account}"), 253);
+    let subjects = json!([{ "kind": "ServiceAccount", "namespace": namespace, "name": account }]);
+    let reference = json!({ "apiGroup": rbac, "kind": "ClusterRole", "name": role });
+    let rest = json!({ "apiVersion": format!("{rbac}/v1"), "roleRef": reference, "subjects": subjects });
+    add("ClusterRoleBinding", None, &binding, rest);
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use serde::Serialize;
 use strum::IntoStaticStr;
 
-use super::{Draft, Output, State};
+use super::{Draft, Output};
 use crate::migrate::finding::{Code, Place};
 use crate::migrate::join::{Found, Index, Selected};
 use crate::migrate::model::{ArmId, Identity, LABEL, Model, Reference, USE_LABEL};
@@ -111,7 +111,7 @@ fn grant(models: &[Model], outputs: &[Output]) -> Vec<Item> {
 }
 
 fn switch(sources: &Sources, drafts: &[Draft<'_>]) -> Vec<Item> {
-    let planned = drafts.iter().filter(|draft| draft.state == State::Planned);
+    let planned = drafts.iter().filter(|draft| draft.is_switched());
     let item = |draft: &Draft<'_>| {
         let workload = draft.joined.workload;
         let mut parts = Vec::new();
@@ -194,7 +194,7 @@ pub fn leftover<'a>(models: &'a [Model], index: &Index<'a>, drafts: &[Draft<'a>]
     };
     for draft in drafts {
         let at = &draft.joined.workload.at;
-        let name = (draft.state != State::Planned).then(|| at.to_string());
+        let name = (!draft.is_switched()).then(|| at.to_string());
         note(draft.joined.selected.as_ref(), &at.namespace, name.as_deref());
     }
     for model in models {
@@ -287,7 +287,8 @@ fn orphans<'a>(
             .collect();
         let switched = |identity: &Identity| match identity.arm_id() {
             ArmId::Known(id) => bound.contains(id.key()),
-            _ => false,
+            ArmId::Unresolved(text) => bound.contains(text.as_str()),
+            ArmId::Missing | ArmId::Invalid(_) => false,
         };
         for binding in &model.bindings {
             if let Found::One(identity) = index.identity(model, binding)
@@ -341,7 +342,7 @@ fn uninstall(sources: &Sources, models: &[Model], drafts: &[Draft<'_>]) -> Vec<I
     // What is labelled and not planned may use it still, whatever the input shows.
     let workloads = drafts
         .iter()
-        .filter(|draft| draft.state != State::Planned)
+        .filter(|draft| !draft.is_switched())
         .map(|draft| draft.joined.workload.at.to_string());
     let elsewhere = models
         .iter()

@@ -208,7 +208,7 @@ impl<'a, 'm> Run<'a, 'm> {
     fn finish(self, files: Vec<FileChange>) -> Rewriting {
         let unplanned = self.analysis.report.plan.workloads.iter();
         let unplanned =
-            unplanned.filter(|workload| !matches!(workload.state, State::Planned | State::NoIdentity));
+            unplanned.filter(|workload| workload.state != State::NoIdentity && !workload.is_switched());
         let mut left: Vec<Left> = unplanned
             .map(|workload| Left {
                 object: format!("{} {}/{}", workload.kind, workload.namespace, workload.name),

@@ -256,3 +256,58 @@ fn a_document_is_changed_as_often_in_a_large_file_as_in_a_small_one() {
     let (few, many) = (count(5), count(50));
     assert!(many < 12 * few, "{few} bytes were parsed for 5, {many} for 50");
 }
+
+/// A workload and its identity, with a word for its ARM id and another for its namespace.
+fn later(id: &str, namespace: &str) -> (String, String) {
+    let identity = identity("web").replace(&format!("{ID}/web"), id);
+    let place = format!("metadata:\n  name: web\n  namespace: {namespace}\n");
+    let web = deployment("web", "aadpodidbinding: web", "").replace("metadata:\n  name: web\n", &place);
+    (identity, web)
+}
+
+#[test]
+fn what_is_filled_in_later_is_copied() {
+    for (id, namespace) in [("${WEB_ID}", "${NS:=shop}"), ("$WEB_ID", "$NS"), ("<id>", "web")] {
+        let (identity, web) = later(id, namespace);
+        let done = rewritten(&[("identity.yaml", &identity), ("web.yaml", &web)]);
+        let objects = format!(
+            "apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: web\n  namespace: {namespace}\n---\napiVersion: \
+             workload-identity.io/v1alpha1\nkind: WorkloadIdentityBinding\nmetadata:\n  name: web\n  namespace: \
+             {namespace}\nspec:\n  identity:\n    resourceId: {id}\n  serviceAccount:\n    name: web\n"
+        );
+        assert_eq!(
+            after(&done, "workload-identity.yaml"),
+            Some(&*objects),
+            "{}",
+            reasons(&done)
+        );
+        assert_eq!(after(&done, "identity.yaml"), Some("it is gone"));
+        let web = after(&done, "web.yaml").unwrap();
+        assert!(web.contains("azure.workload.identity/use: \"true\"") && !web.contains("aadpodidbinding"));
+        // Only the id itself can be granted.
+        assert_eq!(done.files.len(), 3);
+        let again = rewritten(&[("workload-identity.yaml", &objects), ("web.yaml", web)]);
+        assert!(again.files.is_empty() && again.left.is_empty());
+    }
+}
+
+#[test]
+fn what_is_filled_in_file_by_file_or_field_by_field_is_left() {
+    let (identity, web) = later("${id}", "web");
+    let left = |files: &[(&str, &str)]| {
+        let done = rewritten(files);
+        assert!(done.files.is_empty(), "{:?}", done.files);
+        assert!(
+            reasons(&done).contains("is filled in later"),
+            "{}",
+            reasons(&done)
+        );
+    };
+    left(&[("identity.yaml.tpl", &identity), ("web.yaml", &web)]);
+    left(&[
+        ("identity.yaml", &format!("{identity}---\na: [\n")),
+        ("web.yaml", &web),
+    ]);
+    let (identity, web) = later("$(ID)", "web");
+    left(&[("identity.yaml", &identity), ("web.yaml", &web)]);
+}

@@ -11,7 +11,7 @@ mod scalar;
 pub use build::parsed_bytes;
 pub use build::{Broken, Parsed, parse};
 pub use node::{Mark, Node, Value};
-pub use scalar::{is_placeholder, plain_bool, plain_number};
+pub use scalar::{can_be_copied, is_placeholder, plain_bool, plain_number};
 
 #[cfg(test)]
 mod tests;

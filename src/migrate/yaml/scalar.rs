@@ -26,6 +26,12 @@ pub fn is_placeholder(text: &str) -> bool {
     marked || has_variable(text) || has_angle(text)
 }
 
+/// Whether a placeholder means the same in a file of its own: what Flux, envsubst or a person fills in, they fill in
+/// everywhere. Helm and Terraform fill in the files that they are given, kustomize the fields that it knows.
+pub fn can_be_copied(text: &str) -> bool {
+    is_placeholder(text) && !["{{", "$(", "%{"].iter().any(|sign| text.contains(sign))
+}
+
 /// `$NAME`, as envsubst reads it.
 fn has_variable(text: &str) -> bool {
     text.split('$')

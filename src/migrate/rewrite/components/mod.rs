@@ -208,8 +208,8 @@ impl<'a, 'm> Context<'a, 'm> {
         };
         let text = client.text.trim();
         if is_placeholder(text) {
-            // What fills it in may do so in this file only.
-            return if client.mark.file == file {
+            let copied = [client.mark.file, file].map(|file| self.sources.fills_in(text, file));
+            return if client.mark.file == file || copied == [true, true] {
                 Ok(text.to_owned())
             } else {
                 Err(format!("the clientID {text} of {at} is filled in later"))
