@@ -18,9 +18,8 @@ use reading::{
     long_lists_are_read_page_by_page,
 };
 use refusals::{
-    a_conflict_is_tried_again_with_what_is_there_then, a_full_journal_stops_before_anything_is_done,
-    a_workload_whose_bindings_are_not_ready_is_not_switched,
-    pods_that_could_not_mount_their_class_are_not_switched,
+    a_class_and_all_who_mount_it_switch_together_or_stay, a_conflict_is_tried_again_with_what_is_there_then,
+    a_full_journal_stops_before_anything_is_done, a_workload_whose_bindings_are_not_ready_is_not_switched,
     rights_that_are_missing_are_named_and_nothing_is_done, what_cannot_be_changed_is_left_and_said,
     what_is_used_is_not_removed, who_sees_one_namespace_migrates_what_is_certain,
     without_the_webhook_no_pod_is_switched,
@@ -36,7 +35,7 @@ trials![
     alone who_sees_one_namespace_migrates_what_is_certain,
     alone a_workload_whose_bindings_are_not_ready_is_not_switched,
     alone without_the_webhook_no_pod_is_switched,
-    alone pods_that_could_not_mount_their_class_are_not_switched,
+    alone a_class_and_all_who_mount_it_switch_together_or_stay,
     alone what_is_used_is_not_removed,
     alone what_cannot_be_changed_is_left_and_said,
     alone a_conflict_is_tried_again_with_what_is_there_then,

@@ -32,6 +32,8 @@ pub enum Entry {
     Created(Created),
     /// A workload was switched.
     Switched(Box<Switched>),
+    /// A SecretProviderClass was switched.
+    Class(SwitchedClass),
     /// An object was removed.
     Removed(Removed),
 }
@@ -86,6 +88,27 @@ pub struct State {
     pub service_account_name: Option<String>,
 }
 
+/// A SecretProviderClass was switched, with the workloads that mount it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SwitchedClass {
+    pub name: String,
+    pub before: Parameters,
+    pub after: Parameters,
+    /// As `Deployment shop/web`.
+    pub users: Vec<String>,
+}
+
+/// What the migration changes of the parameters of a SecretProviderClass.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Parameters {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub use_pod_identity: Option<String>,
+    #[serde(rename = "clientID", default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+}
+
 /// An object was removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -128,6 +151,7 @@ impl Entry {
             Self::Account(a) => ("account", "", &a.kind, &a.name),
             Self::Created(c) => ("created", c.group.as_str(), &c.kind, &c.name),
             Self::Switched(s) => ("switched", s.group.as_str(), &s.kind, &s.name),
+            Self::Class(c) => return key("class", "", "", &c.name),
             Self::Removed(r) => return removed_key(&r.object),
         };
         key(what, group, kind, name)

@@ -3,6 +3,7 @@
 //! What is read becomes files ([`read`]), so that all the rest of `wib migrate` understands it without knowing of
 //! clusters. Each change is written into a [`journal`] before it is made; [`rollback`] undoes what stands there.
 
+mod classes;
 mod clean;
 mod client;
 mod grant;
@@ -33,7 +34,8 @@ use verdict::Fate;
 use super::finding::{Code, Finding, Place, Severity};
 use super::plan::{Action, Chosen, Item, Plan, Step};
 use super::progress::Silent;
-use super::report::{Defaults, Report, report};
+use super::report::{Defaults, Report, analyse};
+use super::rewrite::{self, Class};
 use super::source::{CLUSTER, Sources};
 use crate::cli::{ClusterArgs, MigrateArgs, MigrateStep};
 
@@ -92,10 +94,14 @@ pub async fn run(args: &MigrateArgs, sources: Sources) -> Result<Outcome, Error>
             "clean"
         }
         step => {
-            let (report, snapshot) = plan(&mut run, sources, &own, args.namespaced).await?;
+            let Planned {
+                report,
+                classes,
+                snapshot,
+            } = plan(&mut run, sources, &own, args.namespaced).await?;
             match step {
                 None => {
-                    let switched = switched(&report.plan, &snapshot);
+                    let switched = switched(&report.plan, &classes, &snapshot);
                     return Ok(Outcome::Plan(Box::new(report), switched));
                 }
                 Some(step) => {
@@ -110,7 +116,7 @@ pub async fn run(args: &MigrateArgs, sources: Sources) -> Result<Outcome, Error>
                             let text = format!("nothing was changed. {} {}", finding.reason, finding.action);
                             return Err(Error::Other(text));
                         }
-                        switch::switch(&mut run, &report.plan).await?;
+                        switch::switch(&mut run, &report.plan, &classes).await?;
                         "switch"
                     }
                 }
@@ -121,13 +127,21 @@ pub async fn run(args: &MigrateArgs, sources: Sources) -> Result<Outcome, Error>
     Ok(Outcome::Step(run.say.failed))
 }
 
+/// A plan, and what it was made from.
+struct Planned {
+    report: Report,
+    /// SecretProviderClasses that use pod identity.
+    classes: Vec<Class>,
+    snapshot: Snapshot,
+}
+
 /// Reads the cluster, beside what was read of files, and plans.
 async fn plan(
     run: &mut Run<'_>,
     mut sources: Sources,
     own: &str,
     namespaced: bool,
-) -> Result<(Report, Snapshot), Error> {
+) -> Result<Planned, Error> {
     let say = &run.say;
     let mut begun = false;
     let mut progress = |kinds: u64, kind: &str| {
@@ -166,7 +180,11 @@ async fn plan(
         namespaced,
         journal: Some(chosen(&journals)),
     };
-    let mut report = report(&sources, &defaults, &Silent);
+    let (mut report, classes) = analyse(&sources, &defaults, &Silent, |analysis| {
+        let classes = rewrite::classes(&analysis);
+        (analysis.report, classes)
+    });
+    classes::plan(&sources, &mut report.plan, &classes);
     inherit(&mut report.plan, &snapshot);
     narrow(&mut report, run.scope);
     cleaning(&mut report, &journals, &snapshot, run.scope);
@@ -177,7 +195,11 @@ async fn plan(
     }
     report.plan.steps.retain(|step| !step.items.is_empty());
     report.count();
-    Ok((report, snapshot))
+    Ok(Planned {
+        report,
+        classes,
+        snapshot,
+    })
 }
 
 /// The ServiceAccounts that the journals say were chosen.
@@ -335,20 +357,28 @@ fn everything_was_read(findings: &[Finding]) -> Result<(), Error> {
     )))
 }
 
-/// Each switched workload of the cluster as a whole manifest.
-fn switched(plan: &Plan, snapshot: &Snapshot) -> Vec<(String, Value)> {
+/// Each switched workload of the cluster as a whole manifest, and each class that they mount.
+fn switched(plan: &Plan, classes: &[Class], snapshot: &Snapshot) -> Vec<(String, Value)> {
     let mut found = Vec::new();
+    for class in classes {
+        let at = &class.at;
+        let path = object::path(classes::GROUP, classes::KIND, Some(&at.namespace), &at.name);
+        let manifest = snapshot.manifest(&path);
+        let changed = Some(manifest).filter(Value::is_object);
+        if let Some(changed) = changed.and_then(|manifest| classes::manifest(class, manifest)) {
+            found.push((
+                format!("{}.{}.{}", at.namespace, at.kind.to_lowercase(), at.name),
+                changed,
+            ));
+        }
+    }
     for switch in plan
         .switches
         .iter()
         .filter(|switch| switch.environment.is_none() && !switch.workload.is_immutable())
     {
         let at = &switch.workload.at;
-        let group = switch
-            .workload
-            .api_version
-            .split_once('/')
-            .map_or("", |(group, _)| group);
+        let group = switch.group();
         let path = object::path(group, &at.kind, Some(&at.namespace), &at.name);
         let mut value = snapshot.manifest(&path);
         let Some(template) = Template::of(group, &at.kind).filter(|_| value.is_object()) else {

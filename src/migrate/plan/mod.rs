@@ -122,6 +122,14 @@ pub struct Switch {
     pub classes: Vec<Reference>,
 }
 
+impl Switch {
+    /// API group of the workload; empty for the core group.
+    pub fn group(&self) -> &str {
+        let version = &self.workload.api_version;
+        version.split_once('/').map_or("", |(group, _)| group)
+    }
+}
+
 /// The plan.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]

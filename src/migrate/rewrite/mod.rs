@@ -20,6 +20,7 @@ mod verify;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use changes::FileChange;
+pub use components::{Class, classes};
 pub use diff::unified;
 pub use group::Group;
 use place::Place;

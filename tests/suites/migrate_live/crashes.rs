@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use pretty_assertions::assert_eq;
 use wib_harness::gate::Rule;
 
-use super::stage::{CRON_JOB, DEPLOYMENT, Stage, is_write};
+use super::stage::{CRON_JOB, DEPLOYMENT, Stage, is_write, mount};
 use crate::runner::figure;
 
 /// Runs a command again and again, each time killed as soon as the API server has stored one write, until it ends by
@@ -44,7 +44,11 @@ pub async fn killed_after_every_write_it_ends_the_same() -> Result<()> {
     let right = stage.pod_identity("shop", "right", "right").await?;
     stage.workload(DEPLOYMENT, "right", "right", account).await?;
     let nightly = stage.pod_identity("shop", "nightly", "nightly").await?;
-    stage.workload(CRON_JOB, "nightly", "nightly", |_| {}).await?;
+    stage.class("vault").await?;
+    let mounting = |object: &mut serde_json::Value| {
+        mount(&mut object["spec"]["jobTemplate"]["spec"]["template"], "vault");
+    };
+    stage.workload(CRON_JOB, "nightly", "nightly", mounting).await?;
     let before = stage.snapshot().await?;
 
     let mut kills = 0;

@@ -7,7 +7,7 @@ use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 use wib_harness::gate::Rule;
 
-use super::stage::{CONFIG_MAP, DEPLOYMENT, JOB, POD, Stage, WEBHOOK, documents, role, step};
+use super::stage::{CONFIG_MAP, DEPLOYMENT, JOB, POD, Stage, WEBHOOK, documents, mount, role, step};
 
 /// The role of the documents without the rules of some resources.
 fn role_without(resources: &[&str]) -> Result<Value> {
@@ -246,37 +246,73 @@ pub async fn what_is_used_is_not_removed() -> Result<()> {
     Ok(())
 }
 
-pub async fn pods_that_could_not_mount_their_class_are_not_switched() -> Result<()> {
+pub async fn a_class_and_all_who_mount_it_switch_together_or_stay() -> Result<()> {
     let stage = Stage::new().await?;
     let identity = stage.pod_identity("shop", "web", "web").await?;
-    let class = |parameters: Value| {
-        json!({
-            "apiVersion": "secrets-store.csi.x-k8s.io/v1", "kind": "SecretProviderClass",
-            "metadata": { "namespace": "shop", "name": "vault" },
-            "spec": { "provider": "azure", "parameters": parameters },
-        })
-    };
-    stage
-        .world
-        .cluster
-        .apply(&[class(json!({ "usePodIdentity": "true" }))])
-        .await?;
-    let mount = |object: &mut Value| {
-        object["spec"]["template"]["spec"]["volumes"] = json!([{ "name": "vault", "csi": {
-            "driver": "secrets-store.csi.k8s.io", "readOnly": true,
-            "volumeAttributes": { "secretProviderClass": "vault" },
-        } }]);
-    };
-    stage.workload(DEPLOYMENT, "web", "web", mount).await?;
+    stage.class("vault").await?;
+    let mounting = |object: &mut Value| mount(&mut object["spec"]["template"], "vault");
+    for name in ["web", "api"] {
+        stage.workload(DEPLOYMENT, name, "web", mounting).await?;
+    }
+    // One that has no identity.
+    stage.workload(DEPLOYMENT, "plain", "", mounting).await?;
+    let before = stage.snapshot().await?;
     stage.ends(0, &step("grant")).await?;
     let said = stage.writes_nothing(1, &step("switch")).await?;
-    let wanted = "failed    Deployment shop/web: its pods mount SecretProviderClass shop/vault, which uses pod identity";
-    ensure!(said.contains(wanted), "{said}");
-    let right = json!({ "usePodIdentity": "false", "clientID": identity.client_id });
-    stage.world.cluster.apply(&[class(right)]).await?;
+    for part in [
+        "failed    Deployment shop/web: it switches together with SecretProviderClass shop/vault, which its pods mount",
+        "Deployment shop/plain has no label of pod identity",
+        "set clientID by hand",
+        "failed    Deployment shop/api: it switches together",
+    ] {
+        ensure!(said.contains(part), "{said}");
+    }
+    stage
+        .api(DEPLOYMENT, "shop")
+        .delete("plain", &DeleteParams::default())
+        .await?;
+
+    // One that somebody else keeps.
+    let helm = |name: Value| json!({ "metadata": { "annotations": { "meta.helm.sh/release-name": name } } });
+    stage.change(DEPLOYMENT, "api", helm(json!("shop"))).await?;
+    let said = stage.writes_nothing(1, &step("switch")).await?;
+    ensure!(
+        said.contains("failed    Deployment shop/api: the release shop of Helm would change it back")
+            && said.contains("and Deployment shop/api cannot: the release shop of Helm"),
+        "{said}"
+    );
+    stage.change(DEPLOYMENT, "api", helm(Value::Null)).await?;
+
     let said = stage.ends(0, &step("switch")).await?;
-    ensure!(said.contains("switched  Deployment shop/web"), "{said}");
-    Ok(())
+    let at = |text: &str| said.find(text).with_context(|| format!("{text}: {said}"));
+    ensure!(
+        at("switched  SecretProviderClass shop/vault")? < at("switched  Deployment shop/api")?,
+        "{said}"
+    );
+    let switched = json!({ "clientID": identity.client_id, "keyvaultName": "kv" });
+    assert_eq!(stage.parameters("vault").await?, switched);
+    stage.writes_nothing(0, &step("switch")).await?;
+
+    // They go back together, or stay.
+    let account = |name: &str| json!({ "spec": { "template": { "spec": { "serviceAccountName": name, "serviceAccount": name } } } });
+    let own = stage.get(DEPLOYMENT, "api").await?["spec"]["template"]["spec"]["serviceAccountName"].clone();
+    stage.change(DEPLOYMENT, "api", account("default")).await?;
+    let back = ["-n", "shop", "--rollback", "--step", "switch"];
+    let said = stage.writes_nothing(1, &back).await?;
+    for part in [
+        "failed    SecretProviderClass shop/vault: Deployment shop/api needs it as it is",
+        "failed    Deployment shop/api: it was changed after it was switched",
+        "failed    Deployment shop/web: its pods mount SecretProviderClass shop/vault, and Deployment shop/api needs",
+    ] {
+        ensure!(said.contains(part), "{said}");
+    }
+    stage
+        .change(DEPLOYMENT, "api", account(own.as_str().unwrap_or_default()))
+        .await?;
+    stage.ends(0, &["-n", "shop", "--rollback"]).await?;
+    let mut before = before;
+    before.remove("Deployment shop/plain");
+    stage.assert_unchanged_since(&before).await
 }
 
 pub async fn what_cannot_be_changed_is_left_and_said() -> Result<()> {

@@ -7,11 +7,13 @@ use kube::api::ListParams;
 use serde_json::{Value, json};
 
 use super::stage::{
-    BINDING, CONFIG_MAP, CRON_JOB, DEPLOYMENT, IDENTITY, Kind, PLATFORM, SERVICE_ACCOUNT, STATEFUL_SET, Stage,
+    BINDING, CLASS, CONFIG_MAP, CRON_JOB, DEPLOYMENT, IDENTITY, Kind, PLATFORM, SERVICE_ACCOUNT,
+    STATEFUL_SET, Stage,
 };
 
 /// Everything that a migration may touch.
-const TOUCHED: [Kind; 10] = [
+const TOUCHED: [Kind; 11] = [
+    CLASS,
     DEPLOYMENT,
     STATEFUL_SET,
     CRON_JOB,

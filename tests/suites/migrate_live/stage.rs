@@ -252,6 +252,21 @@ impl Stage {
         Ok(identity)
     }
 
+    /// A class that uses pod identity.
+    pub async fn class(&self, name: &str) -> Result<()> {
+        let class = json!({
+            "apiVersion": "secrets-store.csi.x-k8s.io/v1", "kind": "SecretProviderClass",
+            "metadata": { "namespace": "shop", "name": name },
+            "spec": { "provider": "azure", "parameters": { "usePodIdentity": "true", "keyvaultName": "kv" } },
+        });
+        self.world.cluster.apply(&[class]).await
+    }
+
+    /// The parameters of a class.
+    pub async fn parameters(&self, class: &str) -> Result<Value> {
+        Ok(self.get(CLASS, class).await?["spec"]["parameters"].clone())
+    }
+
     /// Makes a workload whose pods carry a label, changed in any way before.
     pub async fn workload(
         &self,
@@ -369,4 +384,11 @@ async fn served(world: &World, kind: &GroupVersionKind) -> Result<()> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Ok(())
+}
+
+/// Lets the pods of a workload mount a class.
+pub fn mount(pods: &mut Value, class: &str) {
+    pods["spec"]["volumes"] = json!([{ "name": "vault", "csi": {
+        "driver": "secrets-store.csi.k8s.io", "readOnly": true, "volumeAttributes": { "secretProviderClass": class },
+    } }]);
 }

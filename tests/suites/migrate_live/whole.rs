@@ -7,7 +7,7 @@ use azure_emulator::Identity;
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
-use super::stage::{BINDING, CRON_JOB, DEPLOYMENT, PLATFORM, SERVICE_ACCOUNT, STATEFUL_SET, Stage};
+use super::stage::{BINDING, CRON_JOB, DEPLOYMENT, PLATFORM, SERVICE_ACCOUNT, STATEFUL_SET, Stage, mount};
 
 const GRANT: [&str; 5] = ["-n", "shop", "--apply", "--step", "grant"];
 const SWITCH: [&str; 5] = ["-n", "shop", "--apply", "--step", "switch"];
@@ -29,8 +29,13 @@ async fn workloads(stage: &Stage) -> Result<Vec<(&'static str, Identity)>> {
         .workload(STATEFUL_SET, "orders", "orders", account("orders"))
         .await?;
     accepted.push(("pair", stage.pod_identity("shop", "pair", "pair").await?));
+    stage.class("vault").await?;
     for name in ["left", "right"] {
-        stage.workload(DEPLOYMENT, name, "pair", account("pair")).await?;
+        let mounting = |object: &mut Value| {
+            account("pair")(object);
+            mount(&mut object["spec"]["template"], "vault");
+        };
+        stage.workload(DEPLOYMENT, name, "pair", mounting).await?;
     }
     accepted.push(("cross", stage.pod_identity(PLATFORM, "cross", "cross").await?));
     stage.workload(DEPLOYMENT, "cross", "cross", |_| {}).await?;
@@ -86,6 +91,11 @@ async fn templates_are_switched(stage: &Stage) -> Result<()> {
         template["metadata"]["labels"]["azure.workload.identity/use"],
         "true"
     );
+    let client = &stage.world.at("pair").client_id;
+    assert_eq!(
+        stage.parameters("vault").await?,
+        json!({ "clientID": client, "keyvaultName": "kv" })
+    );
     Ok(())
 }
 
@@ -134,7 +144,11 @@ pub async fn a_cluster_is_migrated_and_brought_back() -> Result<()> {
         (&json!("cluster://shop/CronJob/nightly"), &json!(0))
     );
     let switched = objects(&plan, "switch", "change");
-    assert_eq!(switched.len(), 9, "{switched:?}");
+    assert_eq!(switched.len(), 10, "{switched:?}");
+    ensure!(
+        switched.contains("SecretProviderClass shop/vault"),
+        "{switched:?}"
+    );
     stage.assert_unchanged_since(&before).await?;
 
     let said = stage.ends(0, &GRANT).await?;

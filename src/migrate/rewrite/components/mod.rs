@@ -10,6 +10,8 @@ mod keda;
 mod msi;
 mod secret_provider_class;
 
+pub use secret_provider_class::Class;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Group;
@@ -17,6 +19,7 @@ use crate::migrate::edit::{self, Change, Step};
 use crate::migrate::join::{Index, Joined, describe};
 use crate::migrate::model::{ArmId, Family, Identity, Model, Reference, Workload};
 use crate::migrate::plan::{Plan, Switch, WorkloadPlan};
+use crate::migrate::report::Analysis;
 use crate::migrate::source::Sources;
 use crate::migrate::yaml::{Mark, is_placeholder};
 
@@ -50,14 +53,7 @@ pub fn groups<'m>(
     joined: &[Joined<'m>],
     plan: &Plan,
 ) -> Vec<Group> {
-    let context = Context {
-        sources,
-        models,
-        index,
-        joined,
-        plan,
-        in_text: secret_provider_class::in_text(sources),
-    };
+    let context = Context::new(sources, models, index, joined, plan);
     let mut drafts = secret_provider_class::groups(&context);
     drafts.extend(msi::groups(&context));
     for model in models {
@@ -74,6 +70,18 @@ pub fn groups<'m>(
         }
     }
     settled(drafts)
+}
+
+/// The SecretProviderClasses that use pod identity, and what becomes of each.
+pub fn classes(analysis: &Analysis<'_, '_>) -> Vec<Class> {
+    let Analysis {
+        sources,
+        models,
+        index,
+        joined,
+        report,
+    } = analysis;
+    secret_provider_class::all(&Context::new(sources, models, index, joined, &report.plan))
 }
 
 /// A group. Workloads that need it do not switch without it, whether it can be made or not.
@@ -140,6 +148,23 @@ fn settled(drafts: Vec<Draft>) -> Vec<Group> {
 }
 
 impl<'a, 'm> Context<'a, 'm> {
+    fn new(
+        sources: &'a Sources,
+        models: &'m [Model],
+        index: &'a Index<'m>,
+        joined: &'a [Joined<'m>],
+        plan: &'a Plan,
+    ) -> Self {
+        Self {
+            sources,
+            models,
+            index,
+            joined,
+            plan,
+            in_text: secret_provider_class::in_text(sources),
+        }
+    }
+
     /// The place of the value of an entry, if the entry stands there with this key: what came through a patch of JSON does
     /// not.
     fn entry(&self, mark: Mark, key: &str) -> Result<Mark, String> {

@@ -5,8 +5,37 @@ use std::collections::BTreeSet;
 use super::{Context, Decision, Draft, group};
 use crate::migrate::edit::Change;
 use crate::migrate::join::describe;
-use crate::migrate::model::{Model, PodIdentityClass, Workload};
+use crate::migrate::model::{Model, PodIdentityClass, Reference, Workload};
 use crate::migrate::source::Sources;
+
+/// A class of pod identity, and what becomes of it.
+#[derive(Clone, Debug)]
+pub struct Class {
+    /// Which.
+    pub at: Reference,
+    /// The workloads that mount it.
+    pub users: Vec<Reference>,
+    /// The client id that takes the place of `usePodIdentity`, or why that is not certain.
+    pub client: Result<String, String>,
+}
+
+/// All classes of pod identity.
+pub fn all(context: &Context<'_, '_>) -> Vec<Class> {
+    let models = context.models.iter();
+    let classes = models.flat_map(|model| model.classes.iter().map(move |class| (model, class)));
+    let planned = classes.map(|(model, class)| {
+        let consumers = consumers(context, model, class);
+        Class {
+            at: class.at.clone(),
+            users: consumers
+                .iter()
+                .map(|(_, workload)| workload.at.clone())
+                .collect(),
+            client: client(context, model, class, &consumers),
+        }
+    });
+    planned.collect()
+}
 
 pub fn groups(context: &Context<'_, '_>) -> Vec<Draft> {
     let mut drafts = Vec::new();
@@ -85,12 +114,13 @@ pub fn in_text(sources: &Sources) -> BTreeSet<&str> {
         .collect()
 }
 
-fn decide(
+/// What a class gets, or why that is not certain.
+fn client(
     context: &Context<'_, '_>,
     model: &Model,
     class: &PodIdentityClass,
     consumers: &[(&Model, &Workload)],
-) -> Decision {
+) -> Result<String, String> {
     const BY_HAND: &str = "remove usePodIdentity and set clientID by hand, together with the pods";
     let by_hand = |reason: String| format!("{reason}: {BY_HAND}");
     let at = &class.at;
@@ -135,32 +165,41 @@ fn decide(
         clients.insert(context.client_id(identity, class.mode.file).map_err(by_hand)?);
         identities.insert(describe(identity));
     }
-    let (Some(client), 1, 1) = (clients.first(), clients.len(), identities.len()) else {
+    let (Some(client), true, 1) = (clients.pop_first(), clients.is_empty(), identities.len()) else {
         return Err(
             "the workloads that mount it have different identities: make one class for each".to_owned(),
         );
     };
+    match class.client_id.as_ref().map(|old| old.text.trim()) {
+        Some(old) if !old.is_empty() && !old.eq_ignore_ascii_case(&client) => Err(by_hand(format!(
+            "it has the clientID {old} already, and its pods have {client}"
+        ))),
+        _ => Ok(client),
+    }
+}
+
+/// The changes of a class.
+fn decide(
+    context: &Context<'_, '_>,
+    model: &Model,
+    class: &PodIdentityClass,
+    consumers: &[(&Model, &Workload)],
+) -> Decision {
+    let client = client(context, model, class, consumers)?;
     let mode = context.entry(class.mode, "usePodIdentity")?;
-    let set = |value: &str| value.to_owned();
+    let key = || "clientID".to_owned();
     Ok(match &class.client_id {
-        None => vec![(
-            mode,
-            Change::Rename {
-                key: set("clientID"),
-                value: set(client),
-            },
-        )],
-        Some(old) if old.text.trim().eq_ignore_ascii_case(client) => vec![(mode, Change::Remove)],
+        None => {
+            let rename = Change::Rename {
+                key: key(),
+                value: client,
+            };
+            vec![(mode, rename)]
+        }
         Some(old) if old.text.trim().is_empty() => vec![
             (mode, Change::Remove),
-            (context.entry(old.mark, "clientID")?, Change::Set(set(client))),
+            (context.entry(old.mark, "clientID")?, Change::Set(client)),
         ],
-        Some(old) => {
-            let reason = format!(
-                "it has the clientID {} already, and its pods have {client}",
-                old.text.trim()
-            );
-            return Err(by_hand(reason));
-        }
+        Some(_) => vec![(mode, Change::Remove)],
     })
 }
