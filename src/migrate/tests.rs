@@ -427,3 +427,43 @@ fn a_label_in_text_says_what_it_selects() {
         assert!(action(&more).1.contains("is not known"), "{more}");
     }
 }
+
+#[test]
+fn a_binding_that_is_there_for_something_else_is_not_overwritten() {
+    let wib = |spec: &str| {
+        format!(
+            "---\napiVersion: workload-identity.io/v1alpha1\nkind: WorkloadIdentityBinding\n\
+             metadata: {{name: web, namespace: shop}}\nspec: {{{spec}}}\n"
+        )
+    };
+    let old = identity("shop", "web") + &binding("shop", "web", "x") + &deployment("shop", "web", "x", "web");
+    let row = |spec: &str| {
+        let report = of(&(old.clone() + &wib(spec)));
+        (
+            report.plan.workloads[0].state,
+            report.plan.workloads[0].why.join(" "),
+        )
+    };
+    let account = "serviceAccount: {name: web}";
+    let parts = RG.split('/').collect::<Vec<_>>();
+    let (subscription, group) = (parts[2], parts[4]);
+    for identity in [
+        format!("resourceId: {RG}/WEB"),
+        format!("subscriptionId: {subscription}, resourceGroup: {group}, name: web"),
+    ] {
+        let row = row(&format!("identity: {{{identity}}}, {account}"));
+        assert_eq!(row, (State::Planned, String::new()), "{identity}");
+    }
+    for (identity, account) in [
+        (format!("resourceId: {RG}/other"), account),
+        (format!("resourceId: {RG}/web"), "serviceAccount: {name: other}"),
+        ("name: web".to_owned(), account),
+    ] {
+        let (state, why) = row(&format!("identity: {{{identity}}}, {account}"));
+        assert_eq!(state, State::Blocked, "{identity}");
+        assert!(
+            why.starts_with("WorkloadIdentityBinding shop/web is there already"),
+            "{why}"
+        );
+    }
+}

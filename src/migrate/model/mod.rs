@@ -141,6 +141,23 @@ pub struct Model {
     pub bound: BTreeMap<(String, String), BTreeSet<String>>,
 }
 
+/// The key of the ARM id of a WorkloadIdentityBinding, or what stands for it. One that goes by the defaults of the
+/// operator has none.
+fn bound_id(object: &Object) -> Option<String> {
+    let part = |key: &str| object.node.text_at(&["spec", "identity", key]);
+    let written = part("resourceId").map(str::to_owned).or_else(|| {
+        let (subscription, group, name) = (part("subscriptionId")?, part("resourceGroup")?, part("name")?);
+        Some(format!(
+            "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.ManagedIdentity/\
+             userAssignedIdentities/{name}"
+        ))
+    })?;
+    let known = written.parse::<IdentityId>().map(|id| id.key().to_owned());
+    known
+        .ok()
+        .or_else(|| is_placeholder(&written).then(|| written.trim().to_owned()))
+}
+
 impl Model {
     /// All identities and bindings of pod identity.
     pub fn pod_identity(&self) -> impl Iterator<Item = &Reference> {
@@ -166,12 +183,7 @@ impl Model {
         match (object.group(), object.kind.as_str()) {
             (GROUP, "WorkloadIdentityBinding") => {
                 let text = |path: &[&str]| object.node.text_at(path);
-                let id = text(&["spec", "identity", "resourceId"]).and_then(|id| {
-                    let known = id.parse::<IdentityId>().map(|id| id.key().to_owned());
-                    known
-                        .ok()
-                        .or_else(|| is_placeholder(id).then(|| id.trim().to_owned()))
-                });
+                let id = bound_id(object);
                 if let (Some(id), Some(account)) = (id, text(&["spec", "serviceAccount", "name"])) {
                     let key = (reference.namespace, account.to_owned());
                     self.bound.entry(key).or_default().insert(id);

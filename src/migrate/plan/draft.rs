@@ -1,8 +1,8 @@
 //! How far each workload can be planned.
 
-use super::{PlannedId, State};
+use super::{PlannedId, State, objects};
 use crate::migrate::join::{Joined, MAX_IDENTITIES, Miss};
-use crate::migrate::model::ArmId;
+use crate::migrate::model::{ArmId, Model};
 use crate::migrate::source::Sources;
 use crate::migrate::yaml::Mark;
 
@@ -121,6 +121,44 @@ pub fn draft<'a>(sources: &Sources, joined: &'a Joined<'a>, cluster: bool) -> Dr
         draft.why.extend(unresolved);
     }
     draft
+}
+
+/// Leaves out what would need the name of a binding that is there for something else.
+pub fn keep_clear(models: &[Model], draft: &mut Draft<'_>) {
+    if !draft.is_switched() {
+        return;
+    }
+    let (environment, namespace) = (
+        &draft.joined.model.environment,
+        &draft.joined.workload.at.namespace,
+    );
+    let reached = || {
+        let models = models.iter();
+        models.filter(|model| model.environment.is_none() || model.environment == *environment)
+    };
+    let account = (namespace.clone(), draft.account.clone());
+    let taken = draft.ids.iter().enumerate().find_map(|(number, id)| {
+        let title = format!(
+            "WorkloadIdentityBinding {namespace}/{}",
+            objects::binding_name(draft, number)
+        );
+        let bound = |model: &Model| {
+            model
+                .bound
+                .get(&account)
+                .is_some_and(|ids| ids.contains(id.key()))
+        };
+        (reached().any(|model| model.present.contains(&title)) && !reached().any(bound))
+            .then_some((title, id))
+    });
+    if let Some((title, id)) = taken {
+        let reason = format!(
+            "{title} is there already, and does not give {id} to ServiceAccount {}: correct it, or give it another name",
+            draft.account
+        );
+        draft.state = State::Blocked;
+        draft.why.push(reason);
+    }
 }
 
 /// Whether a text is a DNS subdomain, which names of objects have to be.

@@ -176,6 +176,9 @@ pub fn plan<'a>(
         &mut drafts,
         &mut plan.findings,
     );
+    for draft in &mut drafts {
+        draft::keep_clear(models, draft);
+    }
     let mut seen = objects::Seen::new();
     for draft in &drafts {
         plan.workloads.push(workload(sources, draft));
