@@ -98,7 +98,7 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// Pods and credentials of objects. A binding counts only if its grant is there.
+/// Pods and credentials of objects. A binding counts only if its grant is there, or cannot be yet.
 fn understood(objects: &[Value]) -> (Pods, Credentials) {
     let (mut pods, mut credentials) = (Pods::new(), Credentials::new());
     let named = |kind: &str| {
@@ -137,7 +137,7 @@ fn understood(objects: &[Value]) -> (Pods, Credentials) {
                     && subject["name"] == *account
                     && role.is_some_and(|role| role["rules"][0]["resourceNames"][0] == *id)
             });
-            if granted {
+            if granted || id.starts_with("${") {
                 credentials.insert((id, namespace, account));
             }
         }

@@ -44,8 +44,16 @@ pub struct Work {
     pub in_selector: bool,
 }
 
-/// An ARM id, with one of the spellings that Azure takes.
+/// An ARM id, with one of the spellings that Azure takes, or what Flux fills in.
 pub fn resource_id(rng: &mut Rng, environment: &str, name: &str) -> String {
+    let letters = environment
+        .bytes()
+        .chain(name.bytes())
+        .map(u32::from)
+        .sum::<u32>();
+    if letters % 12 == 0 {
+        return format!("${{{environment}_{name}}}").replace('-', "_");
+    }
     let groups = ["resourceGroups", "resourcegroups"][rng.usize(..2)];
     let number = environment.bytes().map(u32::from).sum::<u32>();
     format!(
