@@ -9,9 +9,10 @@ use super::join::{Index, Joined};
 use super::model::Model;
 use super::plan::{Chosen, Plan};
 use super::progress::Progress;
+use super::rewrite::Group;
 use super::source::Sources;
 use super::yaml::Mark;
-use super::{checks, kustomize, model, plan};
+use super::{checks, kustomize, model, plan, rewrite};
 
 /// How many there are of what.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -74,6 +75,8 @@ pub struct Analysis<'a, 'm> {
     pub index: &'a Index<'m>,
     /// Workloads that carry the label.
     pub joined: &'a [Joined<'m>],
+    /// Changes of components.
+    pub components: Vec<Group>,
     /// The report.
     pub report: Report,
 }
@@ -101,7 +104,12 @@ pub fn analyse<T>(
     let joined: Vec<Joined<'_>> = workloads
         .filter_map(|(model, workload)| index.workload(model, workload))
         .collect();
-    let plan = plan::plan(sources, &models, &index, &joined, defaults.journal.as_ref());
+    let mut plan = plan::plan(sources, &models, &index, &joined, defaults.journal.as_ref());
+    let components = rewrite::components(sources, &models, &index, &joined, &plan);
+    if defaults.journal.is_none() {
+        let items = rewrite::items(sources, &components, &plan);
+        plan.beside_pods(items);
+    }
     let mut findings = sources.findings.clone();
     findings.extend(unresolved);
     findings.extend(notes);
@@ -150,6 +158,7 @@ pub fn analyse<T>(
         models: &models,
         index: &index,
         joined: &joined,
+        components,
         report,
     })
 }

@@ -328,6 +328,12 @@ fn values_of_the_chart_are_identities_and_bindings() {
 
 #[test]
 fn a_secret_provider_class_gets_the_client_id_of_its_pods() {
+    let change = |report: &Report| {
+        let steps = report.plan.steps.iter().filter(|step| step.name == "switch");
+        let items = steps.flat_map(|step| &step.items);
+        let classes = items.filter(|item| item.object.starts_with("SecretProviderClass"));
+        classes.map(|item| item.detail.clone()).collect::<Vec<_>>()
+    };
     let class = "---\napiVersion: secrets-store.csi.x-k8s.io/v1\nkind: SecretProviderClass\nmetadata: {name: vault, namespace: shop}\n\
                  spec: {parameters: {usePodIdentity: \"true\"}}\n";
     let mount = "containers: [{name: c, image: i}], volumes: [{name: v, csi: {driver: secrets-store.csi.k8s.io, \
@@ -344,10 +350,17 @@ fn a_secret_provider_class_gets_the_client_id_of_its_pods() {
             .unwrap();
         (found.code, found.action.clone())
     };
-    let (code, text) = action(&of(&(base.clone() + &mounting("a", "x"))));
+    let one = of(&(base.clone() + &mounting("a", "x")));
+    let (code, text) = action(&one);
     assert_eq!(code, Code::SecretProviderClass);
     assert!(text.contains(&client("one")), "{text}");
-    assert!(!action(&of(&base)).1.contains("00000000"));
+    assert_eq!(
+        change(&one),
+        [format!("replace usePodIdentity by clientID: {}", client("one"))]
+    );
+    let unknown = of(&base);
+    assert!(!action(&unknown).1.contains("00000000"));
+    assert_eq!(change(&unknown), [""; 0]);
     let two = base
         + &identity("shop", "two")
         + &binding("shop", "two", "b")

@@ -78,10 +78,7 @@ pub fn plan(sources: &Sources, plan: &mut Plan, classes: &[Class]) {
                 detail: format!("just before its pods: remove usePodIdentity, set clientID: {client}"),
             })
         });
-    let items: Vec<Item> = items.collect();
-    for step in plan.steps.iter_mut().filter(|step| step.name == "switch") {
-        step.items.splice(0..0, items.iter().cloned());
-    }
+    plan.beside_pods(items.collect());
 }
 
 impl Parameters {

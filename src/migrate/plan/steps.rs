@@ -6,7 +6,7 @@ use std::rc::Rc;
 use serde::Serialize;
 use strum::IntoStaticStr;
 
-use super::{Draft, Output};
+use super::{Draft, Output, Plan};
 use crate::migrate::finding::{Code, Place};
 use crate::migrate::join::{Found, Index, Selected};
 use crate::migrate::model::{ArmId, Identity, LABEL, Model, Reference, USE_LABEL};
@@ -64,6 +64,26 @@ pub struct Step {
     pub items: Vec<Item>,
 }
 
+impl Plan {
+    /// Adds what changes together with the pods.
+    pub fn beside_pods(&mut self, items: Vec<Item>) {
+        if items.is_empty() {
+            return;
+        }
+        if let Some(step) = self.steps.iter_mut().find(|step| step.name == SWITCH.0) {
+            step.items.extend(items);
+            return;
+        }
+        let (name, title) = SWITCH;
+        let after = self.steps.iter().position(|step| step.name != "grant");
+        let step = Step { name, title, items };
+        self.steps.insert(after.unwrap_or(self.steps.len()), step);
+    }
+}
+
+/// Name and title of the step that changes pods.
+const SWITCH: (&str, &str) = ("switch", "Switch the pods, and see that they work");
+
 pub fn steps(
     sources: &Sources,
     models: &[Model],
@@ -78,11 +98,7 @@ pub fn steps(
             "Create what the identities need, and wait until every binding is Ready",
             grant(models, outputs),
         ),
-        step(
-            "switch",
-            "Switch the pods, and see that they work",
-            switch(sources, drafts),
-        ),
+        step(SWITCH.0, SWITCH.1, switch(sources, drafts)),
         step(
             "clean",
             "Remove bindings and identities of pod identity",

@@ -20,7 +20,7 @@ mod verify;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use changes::FileChange;
-pub use components::{Class, classes};
+pub use components::{Class, classes, groups as components, items};
 pub use diff::unified;
 pub use group::Group;
 use place::Place;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Group, Left, changes::Problem, components, pods};
+use super::{Group, Left, changes::Problem, pods};
 use crate::migrate::edit::Change;
 use crate::migrate::finding::{Finding, Severity};
 use crate::migrate::join::{Joined, Miss};
@@ -52,14 +52,7 @@ impl Units {
                     (group, None)
                 }),
         );
-        let components = components::groups(
-            sources,
-            analysis.models,
-            analysis.index,
-            analysis.joined,
-            &analysis.report.plan,
-        );
-        groups.extend(components.into_iter().map(|group| (group, None)));
+        groups.extend(analysis.components.iter().map(|group| (group.clone(), None)));
         let mut union = Union((0..groups.len()).collect());
         let mut first: BTreeMap<Mark, usize> = BTreeMap::new();
         let mut workloads: BTreeMap<(Option<String>, Reference), usize> = BTreeMap::new();

@@ -6,16 +6,18 @@
 mod external_dns;
 mod external_secrets;
 mod gateway;
+mod items;
 mod keda;
 mod msi;
 mod secret_provider_class;
 
+pub use items::items;
 pub use secret_provider_class::Class;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Group;
-use crate::migrate::edit::{self, Change, Step};
+use crate::migrate::edit::{Change, Step};
 use crate::migrate::join::{Index, Joined, describe};
 use crate::migrate::model::{ArmId, Family, Identity, Model, Reference, Workload};
 use crate::migrate::plan::{Plan, Switch, WorkloadPlan};
@@ -80,6 +82,7 @@ pub fn classes(analysis: &Analysis<'_, '_>) -> Vec<Class> {
         index,
         joined,
         report,
+        ..
     } = analysis;
     secret_provider_class::all(&Context::new(sources, models, index, joined, &report.plan))
 }
@@ -168,20 +171,13 @@ impl<'a, 'm> Context<'a, 'm> {
     /// The place of the value of an entry, if the entry stands there with this key: what came through a patch of JSON does
     /// not.
     fn entry(&self, mark: Mark, key: &str) -> Result<Mark, String> {
-        match self.step(mark) {
+        match items::step(self.sources, mark) {
             Some(Step::Key(found)) if found == key => Ok(mark),
             _ => Err(format!(
                 "{key} is set by a patch at {}: change it there",
                 self.sources.place(mark)
             )),
         }
-    }
-
-    /// The last step to the node at a mark.
-    fn step(&self, mark: Mark) -> Option<Step> {
-        let source = self.sources.files.get(usize::try_from(mark.file).ok()?)?;
-        let document = source.documents.get(usize::try_from(mark.document).ok()?)?;
-        edit::locate(document.content.as_ref()?, mark)?.pop()
     }
 
     /// How a workload switches, if it does.

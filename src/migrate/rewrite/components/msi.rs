@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Context, Draft, group};
+use super::{Context, Draft, group, items};
 use crate::migrate::edit::{Change, Step};
 use crate::migrate::yaml::Node;
 
@@ -38,7 +38,7 @@ fn is_msi(node: &Arc<Node>) -> bool {
 /// Whether it is an item of a list as it stands, and not one that a patch has changed.
 fn stands_alone(context: &Context<'_, '_>, node: &Arc<Node>) -> bool {
     let inside = |part: &Node| part.mark.file == node.mark.file && part.mark.document == node.mark.document;
-    matches!(context.step(node.mark), Some(Step::Item(_)))
+    matches!(items::step(context.sources, node.mark), Some(Step::Item(_)))
         && node
             .entries()
             .iter()

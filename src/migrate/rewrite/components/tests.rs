@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::migrate::edit::Edit;
+use crate::migrate::edit::{self, Edit};
 use crate::migrate::progress::Silent;
 use crate::migrate::report::{Defaults, analyse};
 use crate::migrate::source::File;
