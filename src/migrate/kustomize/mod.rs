@@ -9,6 +9,8 @@ mod merge;
 mod patch;
 mod transform;
 
+pub use patch::inline;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;

@@ -64,8 +64,8 @@ impl Expression {
     }
 }
 
-/// The documents of a patch that is written in the kustomization itself. All of it stands at the place of the text,
-/// and where that is written line by line, in its line.
+/// The documents that are written in a text, such as a patch within a kustomization. All of it stands at the place of the
+/// text, and where that is written line by line, in its line.
 pub fn inline(sources: &Sources, at: &Node, text: &str) -> Result<Vec<Arc<Node>>, Unresolved> {
     let mut nodes = Vec::new();
     let raw = sources.text(at.mark).unwrap_or_default();

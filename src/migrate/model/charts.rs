@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use super::{LABEL, Reference, Text, USE_LABEL, Workload};
+use crate::migrate::kustomize;
 use crate::migrate::object::Object;
+use crate::migrate::source::Sources;
 use crate::migrate::yaml::{Mark, Node};
 
 /// A chart.
@@ -98,7 +100,7 @@ pub struct Release<'a> {
     /// Where it is installed.
     pub namespace: String,
     /// Its values.
-    pub values: &'a Arc<Node>,
+    pub values: Arc<Node>,
     /// What else has a say: why the values here are not all.
     more: Option<&'static str>,
     /// What may change the objects that are made.
@@ -109,7 +111,7 @@ pub struct Release<'a> {
 
 impl<'a> Release<'a> {
     /// The release that a HelmRelease of Flux or an Application of Argo CD makes.
-    pub fn of(object: &'a Object, at: &Reference) -> Option<Self> {
+    pub fn of(sources: &Sources, object: &'a Object, at: &Reference) -> Option<Self> {
         let spec = object.node.get("spec")?;
         let said = |path: &[&str], reason| spec.at(path).map(|_| reason);
         match (object.group(), object.kind.as_str()) {
@@ -123,7 +125,7 @@ impl<'a> Release<'a> {
                     chart: spec.text_at(&["chart", "spec", "chart"])?,
                     name: spec.text_at(&["releaseName"]).map_or_else(made, str::to_owned),
                     namespace: target.unwrap_or(&at.namespace).to_owned(),
-                    values: spec.get("values")?,
+                    values: spec.get("values")?.clone(),
                     more: said(&["valuesFrom"], "valuesFrom"),
                     after: said(&["postRenderers"], "postRenderers"),
                     origin: spec
@@ -138,7 +140,10 @@ impl<'a> Release<'a> {
                     chart: source.text_at(&["chart"])?,
                     name: helm.text_at(&["releaseName"]).unwrap_or(&at.name).to_owned(),
                     namespace: spec.text_at(&["destination", "namespace"])?.to_owned(),
-                    values: helm.get("valuesObject")?,
+                    values: helm
+                        .get("valuesObject")
+                        .cloned()
+                        .or_else(|| written_values(sources, helm))?,
                     more: helm.get("valueFiles").map(|_| "valueFiles"),
                     after: ["parameters", "fileParameters"]
                         .into_iter()
@@ -251,10 +256,20 @@ impl<'a> Release<'a> {
             as_annotation: None,
             is_patch: false,
             pod: Some(self.values.clone()),
-            classes: classes(self.values).into_iter().map(|class| class.text).collect(),
+            classes: classes(&self.values)
+                .into_iter()
+                .map(|class| class.text)
+                .collect(),
             chart: Some(chart.name),
         }))
     }
+}
+
+/// The values of an Application that are written as a text. An object beside it takes its place.
+fn written_values(sources: &Sources, helm: &Node) -> Option<Arc<Node>> {
+    let text = helm.get("values")?;
+    let mut documents = kustomize::inline(sources, text, text.as_text()?).ok()?;
+    documents.pop().filter(|_| documents.is_empty())
 }
 
 /// SecretProviderClasses that are named anywhere in a tree.

@@ -237,7 +237,7 @@ impl Model {
         namespace: &str,
         notes: &mut Vec<Note>,
     ) {
-        let release = Release::of(object, at);
+        let release = Release::of(sources, object, at);
         let (labels, mounted) = (self.elsewhere.len(), self.mounted.len());
         let namespace = release_namespace(object, namespace);
         self.value_tree(sources, &object.node, at, namespace, release.as_ref(), notes);

@@ -109,9 +109,10 @@ fn swap(root: &Arc<Node>, path: &[Step], has_new: bool) -> Result<Vec<Edit>, Str
     ])
 }
 
-/// Swaps the label in a patch that is written in a text, if it stands there once.
+/// Swaps the label in a document that is written in a text, if it stands there once.
 fn in_text(text: &str, has_new: bool) -> Result<Vec<Edit>, String> {
-    let once = "its label stands several times in a patch within a kustomization: put that into a file";
+    let once = "its label stands several times in one text, such as a patch within a kustomization: put that into a \
+                file";
     let mut documents = parse(0, text);
     let root = documents
         .pop()

@@ -311,3 +311,18 @@ fn what_is_filled_in_file_by_file_or_field_by_field_is_left() {
     let (identity, web) = later("$(ID)", "web");
     left(&[("identity.yaml", &identity), ("web.yaml", &web)]);
 }
+
+#[test]
+fn values_that_are_written_as_a_text_change_in_it() {
+    let application = "apiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {name: velero, namespace: argocd}\n\
+                       spec:\n  destination: {namespace: backup}\n  source:\n    chart: velero\n    helm:\n      \
+                       values: |\n        # Labels.\n        podLabels:\n          aadpodidbinding: web # old\n        a: b\n";
+    let done = rewritten(&[("identity.yaml", &identity("web")), ("velero.yaml", application)]);
+    let wanted = application.replace("aadpodidbinding: web", "azure.workload.identity/use: \"true\"");
+    assert_eq!(after(&done, "velero.yaml"), Some(&*wanted), "{}", reasons(&done));
+    let objects = after(&done, "workload-identity.yaml").unwrap();
+    assert!(
+        objects.contains("namespace: backup") && objects.contains("name: velero-server"),
+        "{objects}"
+    );
+}

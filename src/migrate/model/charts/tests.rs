@@ -6,7 +6,7 @@ fn installed(text: &str) -> Option<Result<(String, String), String>> {
     let node = parse(0, text).remove(0).content.unwrap().unwrap();
     let object = Object::of(&node).unwrap();
     let at = Reference::of(&object, "default");
-    let workload = Release::of(&object, &at)?.workload(&object, &at)?;
+    let workload = Release::of(&Sources::default(), &object, &at)?.workload(&object, &at)?;
     Some(match workload {
         Ok(workload) => Ok((workload.at.namespace.clone(), workload.account().to_owned())),
         Err((_, reason)) => Err(reason),
@@ -129,5 +129,9 @@ fn applications_of_argo_cd_install_as_well() {
     let more = format!("{inline}, parameters: [{{name: a, value: b}}]");
     let reason = "parameters may change it".to_owned();
     assert_eq!(installed(&text.replace("HERE", &more)), Some(Err(reason)));
-    assert_eq!(installed(&text.replace("HERE", "values: 'podLabels: {}'")), None);
+    let text_of = |values: &str| installed(&text.replace("HERE", &format!("values: {values}")));
+    assert_eq!(text_of("'podLabels: {aadpodidbinding: w}'"), wanted);
+    assert_eq!(text_of("'podLabels: ['"), None);
+    let both = format!("{inline}, values: 'fullnameOverride: x'");
+    assert_eq!(installed(&text.replace("HERE", &both)), wanted);
 }
