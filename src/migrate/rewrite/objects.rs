@@ -98,17 +98,23 @@ pub fn add(
     for ((folder, name, listed), (user, objects)) in files {
         let path = join(&folder, name);
         let known = sources.by_path(&path);
+        let user = plan.switches.get(user).map(|switch| switch.workload.at.mark);
+        let user = user.and_then(|mark| usize::try_from(mark.file).ok());
         if let Some(known) = known.filter(|known| !can_be_added_to(known)) {
-            let user = plan.switches.get(user).map(|switch| switch.workload.at.mark);
             return Err(Problem {
-                file: user.and_then(|mark| usize::try_from(mark.file).ok()),
+                file: user,
                 reason: format!(
                     "{} holds something that cannot be parsed: repair or rename it",
                     known.path
                 ),
             });
         }
-        changes.add(&path, &text(name, known.is_some(), &objects));
+        let mut text = text(name, known.is_some(), &objects);
+        let like = known.or_else(|| sources.files.get(user?));
+        if like.is_some_and(|like| like.text.as_ref().is_some_and(|text| text.contains("\r\n"))) {
+            text = text.replace('\n', "\r\n");
+        }
+        changes.add(&path, &text);
         if listed {
             names.entry(folder).or_default().push(name);
         }

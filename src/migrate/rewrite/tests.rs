@@ -326,3 +326,38 @@ fn values_that_are_written_as_a_text_change_in_it() {
         "{objects}"
     );
 }
+
+#[test]
+fn new_files_have_the_line_ends_of_those_beside_them() {
+    let windows = |text: String| text.replace('\n', "\r\n");
+    let (identity, web) = (
+        windows(identity("web")),
+        windows(deployment("web", "aadpodidbinding: web", "")),
+    );
+    let done = rewritten(&[("identity.yaml", &identity), ("web.yaml", &web)]);
+    for path in [
+        "workload-identity.yaml",
+        "workload-identity-grants.yaml",
+        "web.yaml",
+    ] {
+        let text = after(&done, path).unwrap();
+        assert_eq!(
+            text.matches('\n').count(),
+            text.matches("\r\n").count(),
+            "{path}: {text:?}"
+        );
+    }
+    let more = windows("kind: x\n".to_owned());
+    let done = rewritten(&[
+        ("identity.yaml", &identity),
+        ("web.yaml", &web),
+        ("workload-identity.yaml", &more),
+    ]);
+    let text = after(&done, "workload-identity.yaml").unwrap();
+    assert!(text.starts_with(&more), "{text:?}");
+    assert_eq!(
+        text.matches('\n').count(),
+        text.matches("\r\n").count(),
+        "{text:?}"
+    );
+}
