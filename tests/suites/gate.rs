@@ -29,7 +29,7 @@ trials![
 ];
 
 /// Long enough for anything that comes at all.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Long enough to say that nothing comes.
 const SILENCE: Duration = Duration::from_millis(300);

@@ -32,7 +32,7 @@ const SEQUENCES: u64 = 6;
 /// Operations of one sequence.
 const LENGTH: usize = 10;
 /// By then a world has to look as it should.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Everything is noticed within a second.
 const WATCHFUL: [&str; 2] = ["--drift-interval=400ms", "--read-after-write-grace=10ms"];

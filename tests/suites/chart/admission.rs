@@ -45,7 +45,7 @@ fn may_not(world: &World, account: &str, identity: &Identity) -> String {
 
 /// A policy takes effect a moment after it was made or changed: waits until a name alone is refused with this sentence.
 async fn in_effect(world: &World, sentence: &str) -> Result<()> {
-    let end = Instant::now() + Duration::from_secs(30);
+    let end = Instant::now() + Duration::from_secs(90);
     loop {
         let told = match world
             .create("probe", spec(&json!({ "name": "nobody-has-this" }), "web"))

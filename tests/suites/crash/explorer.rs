@@ -28,10 +28,10 @@ const AT_ONCE: usize = 8;
 const REST: Duration = Duration::from_millis(600);
 
 /// Time until the world is as it should be, after the scenario and its crashes are over.
-const CONVERGENCE: Duration = Duration::from_secs(15);
+const CONVERGENCE: Duration = Duration::from_secs(45);
 
 /// Longest run.
-const DEADLINE: Duration = Duration::from_mins(2);
+const DEADLINE: Duration = Duration::from_mins(4);
 
 /// Of how many points one may not come: fewer show that the calls are what the scenario is taken for.
 const ABSENT: usize = 10;

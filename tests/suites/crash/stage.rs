@@ -26,7 +26,7 @@ const GRANTED: [&str; 3] = ["crash-a", "crash-b", "crash-c"];
 const NOT_GRANTED: &str = "crash-private";
 
 /// Longest wait for anything.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// No call for so long: the operator has nothing more to do.
 const QUIET: Duration = Duration::from_millis(150);

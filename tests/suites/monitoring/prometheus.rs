@@ -13,7 +13,7 @@ use wib_harness::Tool;
 use super::RULES;
 
 /// Longest wait for it to be ready, or to have scraped something.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The program ends with its standard input, which only we hold: so also when we are killed.
 const LIFELINE: &str = r#""$0" "$@" </dev/null & program=$!; read -r _; kill -KILL $program; wait"#;
