@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::Failure;
 use super::model::POD_IDENTITY;
@@ -45,8 +46,7 @@ pub fn write(
     let mut files: Vec<(PathBuf, String)> = Vec::new();
     let mut add = |step: &str, name: &str, value: &Value| -> Result<(), Failure> {
         let text = serde_yaml::to_string(value).map_err(|e| Failure::Form(e.to_string()))?;
-        let name = format!("{}.yaml", bounded(name, NAME));
-        files.push((folder.join(step).join(name), text));
+        files.push((folder.join(step).join(file_name(name)), text));
         Ok(())
     };
     for (_, value) in super::objects(report)? {
@@ -91,9 +91,55 @@ pub fn write(
     Ok(said.into_bytes())
 }
 
+/// The name of a file. Whatever stands in manifests, it stays in its folder.
+fn file_name(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+    let kept: String = name.chars().map(|c| if plain(c) { c } else { '_' }).collect();
+    let kept = if kept == name && !name.starts_with('.') {
+        kept
+    } else {
+        // What else becomes the same has another hash.
+        let hash = format!("{:x}", Sha256::digest(name));
+        format!("{}-{}", kept.trim_start_matches('.'), &hash[..8])
+    };
+    format!("{}.yaml", bounded(&kept, NAME))
+}
+
 fn failed(path: &Path, source: io::Error) -> Error {
     Error::Io {
         path: path.display().to_string(),
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_leads_out_of_the_folder() {
+        assert_eq!(file_name("shop.deployment.web"), "shop.deployment.web.yaml");
+        let mut names = std::collections::BTreeSet::new();
+        for name in [
+            "../../x",
+            "..\\..\\x",
+            "/etc/x",
+            "..",
+            ".",
+            "a/b",
+            "a\0b",
+            "${NS:=a/b}.x",
+            "$NS.x",
+            "",
+        ] {
+            let name = file_name(name);
+            let mut parts = Path::new(&name).components();
+            assert!(
+                matches!(parts.next(), Some(std::path::Component::Normal(_))),
+                "{name}"
+            );
+            assert_eq!(parts.next(), None, "{name}");
+            assert!(names.insert(name.clone()), "{name} is there twice");
+        }
     }
 }
