@@ -11,6 +11,7 @@ mod journal;
 mod kinds;
 mod object;
 mod read;
+mod restore;
 mod rollback;
 mod say;
 mod switch;
