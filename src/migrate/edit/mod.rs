@@ -4,18 +4,21 @@
 //! Scalars are replaced at their place. Entries and items are added and taken out by yaml-edit, or by jsonc-parser
 //! where the document is JSON. None of that is trusted: after each change the text is parsed again by the parser that
 //! the plan was made with, and has to mean what it meant before with the change, and has to be the same outside of the
-//! place that was changed. Otherwise it is refused.
+//! place that was changed. Otherwise it is refused. A large document is changed in parts, each of them in this way, and
+//! is parsed once as a whole in the end.
 
 mod expected;
 mod json;
+mod parts;
 mod scalar;
 mod yaml;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use super::yaml::{Mark, Node, Value, parse};
+use super::yaml::{Mark, Node, Parsed, Value, parse};
 
 /// A step from a node to one below it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,6 +75,11 @@ impl Edit {
     pub const fn new(path: Path, change: Change) -> Self {
         Self { path, change }
     }
+
+    /// Whether it only adds to what is there.
+    const fn adds(&self) -> bool {
+        matches!(self.change, Change::Insert { .. } | Change::Push(_))
+    }
 }
 
 /// Why a document was not changed.
@@ -88,34 +96,116 @@ pub enum Refused {
     NotAlone(String),
 }
 
+/// Documents up to this size are changed as a whole, once for each change; so are the parts of larger ones.
+const SMALL: usize = 16 * 1024;
+
 /// Makes all changes to the text of one document, or none. A document that would have no content left becomes an empty
 /// text. Paths are those of the document as it is: no edit may be below another one.
 ///
 /// # Errors
 /// If one of them cannot be made without touching anything else.
 pub fn document(text: &str, edits: &[Edit]) -> Result<String, Refused> {
-    let root = read(text)?;
+    in_parts(text, edits, SMALL)
+}
+
+/// Of each group of edits why it cannot be made, whatever becomes of the others.
+pub fn refusals(text: &str, groups: &[Vec<Edit>]) -> Vec<Option<Refused>> {
+    let parsed = read(text);
+    let check = |edits: &Vec<Edit>| {
+        let (root, aliases) = parsed.as_ref().map_err(Clone::clone)?;
+        let edits = with_emptied(root, edits);
+        let document = parts::Document::new(text, root, *aliases, SMALL);
+        let (around, parts) = document.parts(&edits);
+        let mut whole = !around.is_empty();
+        for part in &parts {
+            whole |= document.made(part)?.is_none();
+        }
+        if whole {
+            one_by_one(text, root, &edits)?;
+        }
+        Ok(())
+    };
+    groups.iter().map(|edits| check(edits).err()).collect()
+}
+
+/// Makes all changes, in parts that are as small as wanted where that is possible.
+fn in_parts(text: &str, edits: &[Edit], small: usize) -> Result<String, Refused> {
+    let (root, aliases) = read(text)?;
+    let edits = with_emptied(&root, edits);
+    let document = parts::Document::new(text, &root, aliases, small);
+    let (around, parts) = document.parts(&edits);
+    if around.is_empty() {
+        if let Some(changed) = document.changed(&parts)? {
+            return Ok(changed);
+        }
+    } else if !parts.is_empty() && around.iter().all(Edit::adds) {
+        // What is added moves no path.
+        let (text, _) = one_by_one(text, &root, &around)?;
+        let others: Vec<Edit> = edits.into_iter().filter(|edit| !around.contains(edit)).collect();
+        return in_parts(&text, &others, small);
+    }
+    one_by_one(text, &root, &edits).map(|(text, _)| text)
+}
+
+/// Makes changes one after the other. What comes of it has no root if nothing is left.
+fn one_by_one(text: &str, root: &Arc<Node>, edits: &[Edit]) -> Result<(String, Option<Arc<Node>>), Refused> {
     let mut order: Vec<(u32, &Edit)> = edits
         .iter()
         .map(|edit| {
             (
-                at(&root, &edit.path).map_or(u32::MAX, |node| node.mark.start),
+                at(root, &edit.path).map_or(u32::MAX, |node| node.mark.start),
                 edit,
             )
         })
         .collect();
     // From the end to the beginning, so that the paths of those to come stay what they are. What is added comes first:
     // it moves no path, and a mapping that gets something new is not left empty in between.
-    let adds = |edit: &Edit| matches!(edit.change, Change::Insert { .. } | Change::Push(_));
-    order.sort_by(|a, b| (adds(b.1), b.0, &b.1.path).cmp(&(adds(a.1), a.0, &a.1.path)));
-    let mut text = text.to_owned();
+    order.sort_by(|a, b| (b.1.adds(), b.0, &b.1.path).cmp(&(a.1.adds(), a.0, &a.1.path)));
+    let (mut text, mut root) = (text.to_owned(), root.clone());
     for (_, edit) in order {
-        text = one(&text, edit)?;
-        if text.is_empty() {
-            break;
+        match one(&text, &root, edit)? {
+            (changed, Some(now)) => (text, root) = (changed, now),
+            nothing => return Ok(nothing),
         }
     }
-    Ok(text)
+    Ok((text, Some(root)))
+}
+
+/// The edits, where what is removed takes every mapping and list along that it leaves empty.
+fn with_emptied(root: &Arc<Node>, edits: &[Edit]) -> Vec<Edit> {
+    let (gone, mut all): (Vec<Edit>, Vec<Edit>) =
+        (edits.iter().cloned()).partition(|edit| edit.change == Change::Remove);
+    let (gone, missing): (Vec<Edit>, Vec<Edit>) =
+        gone.into_iter().partition(|edit| at(root, &edit.path).is_some());
+    let others: BTreeSet<Path> = all.iter().map(|edit| edit.path.clone()).collect();
+    let is_used = |path: &Path| {
+        others
+            .range(path.clone()..)
+            .next()
+            .is_some_and(|other| other.starts_with(path))
+    };
+    let mut gone: BTreeSet<Path> = gone.into_iter().map(|edit| edit.path).collect();
+    loop {
+        let mut parents: BTreeMap<Path, usize> = BTreeMap::new();
+        for (_, parent) in gone.iter().filter_map(|path| path.split_last()) {
+            *parents.entry(parent.to_vec()).or_default() += 1;
+        }
+        parents.retain(|path, count| {
+            at(root, path).is_some_and(|node| node.entries().len() + node.items().len() == *count)
+                && !is_used(path)
+        });
+        if parents.is_empty() {
+            break;
+        }
+        gone.retain(|path| {
+            path.split_last()
+                .is_none_or(|(_, parent)| !parents.contains_key(parent))
+        });
+        gone.extend(parents.into_keys());
+    }
+    all.extend(missing);
+    all.extend(gone.into_iter().map(|path| Edit::new(path, Change::Remove)));
+    all
 }
 
 /// The path of the node with a mark, and of none that only looks the same: through an anchor, the place of the anchor.
@@ -131,16 +221,30 @@ pub fn locate(root: &Arc<Node>, mark: Mark) -> Option<Path> {
     };
     match &root.value {
         Value::Scalar { .. } => None,
-        Value::List(items) => (items.iter().enumerate()).find_map(|(n, item)| below(item, Step::Item(n))),
+        Value::List(items) => around(items, mark).find_map(|(n, item)| below(item, Step::Item(n))),
         Value::Map(entries) => entries.iter().find_map(|(key, value)| {
-            let step = Step::Key(key.as_text()?.to_owned());
+            let step = || key.as_text().map(|key| Step::Key(key.to_owned()));
             // A key stands for its entry.
             if here(key) {
-                return Some(vec![step]);
+                return Some(vec![step()?]);
             }
-            below(value, step)
+            holds(value, mark).then(|| below(value, step()?))?
         }),
     }
+}
+
+/// The items of a list that hold what is at a mark, with their numbers: the most likely one first.
+pub fn around(items: &[Arc<Node>], mark: Mark) -> impl Iterator<Item = (usize, &Arc<Node>)> {
+    // They stand in their order, unless an anchor is used again.
+    let likely = items.partition_point(|item| item.mark.end < mark.start);
+    let all = std::iter::once(likely).chain(0..items.len());
+    all.filter_map(|n| Some((n, items.get(n)?)))
+        .filter(move |(_, item)| holds(item, mark))
+}
+
+/// Whether a mark is within that of a node.
+pub const fn holds(node: &Node, mark: Mark) -> bool {
+    node.mark.start <= mark.start && mark.end <= node.mark.end
 }
 
 /// The node at the end of a path.
@@ -151,10 +255,18 @@ pub fn at<'a>(root: &'a Arc<Node>, path: &[Step]) -> Option<&'a Arc<Node>> {
     })
 }
 
-fn read(text: &str) -> Result<Arc<Node>, Refused> {
+/// The root of a text that is one document, and whether something in it stands for something else.
+fn read(text: &str) -> Result<(Arc<Node>, bool), Refused> {
     let mut documents = parse(0, text);
     match (documents.pop(), documents.is_empty()) {
-        (Some(document), true) => document.content.ok().flatten().ok_or(Refused::Unreadable),
+        (
+            Some(Parsed {
+                content: Ok(Some(root)),
+                aliases,
+                ..
+            }),
+            true,
+        ) => Ok((root, aliases)),
         _ => Err(Refused::Unreadable),
     }
 }
@@ -172,59 +284,45 @@ pub fn show(path: &[Step]) -> String {
     text
 }
 
-fn one(text: &str, edit: &Edit) -> Result<String, Refused> {
-    let root = read(text)?;
+/// Makes a change. What comes of it has no root if nothing is left.
+fn one(text: &str, root: &Arc<Node>, edit: &Edit) -> Result<(String, Option<Arc<Node>>), Refused> {
     let no_place = || Refused::NoPlace(show(&edit.path));
-    let edit = prepared(&root, edit).ok_or_else(no_place)?;
+    let edit = prepared(root, edit).ok_or_else(no_place)?;
     if edit.path.is_empty() && edit.change == Change::Remove {
-        return Ok(String::new());
+        return Ok((String::new(), None));
     }
     let changed = match &edit.change {
-        Change::Rename { key, value } => scalar::rename(text, &root, &edit.path, key, value),
-        Change::Set(value) => scalar::set(text, &root, &edit.path, value),
-        Change::Within(edits) => scalar::within(text, &root, &edit.path, edits),
+        Change::Rename { key, value } => scalar::rename(text, root, &edit.path, key, value),
+        Change::Set(value) => scalar::set(text, root, &edit.path, value),
+        Change::Within(edits) => scalar::within(text, root, &edit.path, edits),
         _ if json::is_json(text) => json::structure(text, &edit),
-        _ => yaml::structure(text, &root, &edit),
+        _ => yaml::structure(text, root, &edit),
     };
     let changed = line_ends(text, changed.ok_or_else(no_place)?);
-    let expected = expected::after(&root, &edit.path, &edit.change).ok_or_else(no_place)?;
-    let alone = read(&changed).is_ok_and(|now| expected::same(&now, &expected));
-    if alone && is_local(text, &changed, &root, &edit) {
-        Ok(changed)
-    } else {
-        Err(Refused::NotAlone(show(&edit.path)))
+    let expected = expected::after(root, &edit.path, &edit.change).ok_or_else(no_place)?;
+    match read(&changed) {
+        Ok((now, _)) if expected::same(&now, &expected) && is_local(text, &changed, root, &edit) => {
+            Ok((changed, Some(now)))
+        }
+        _ => Err(Refused::NotAlone(show(&edit.path))),
     }
 }
 
-/// The edit as it is carried out: what is removed takes what it leaves empty along, and what is inserted brings the
-/// mappings that are missing on the way.
+/// The edit as it is carried out: what is inserted brings the mappings that are missing on the way.
 fn prepared(root: &Arc<Node>, edit: &Edit) -> Option<Edit> {
     let mut path = edit.path.clone();
     let mut change = edit.change.clone();
-    match &mut change {
-        Change::Remove => {
-            at(root, &path)?;
-            while let Some((_, parent)) = path.split_last() {
-                let around = at(root, parent)?;
-                if around.entries().len() + around.items().len() > 1 {
-                    break;
-                }
-                path.pop();
-            }
+    if let Change::Insert { key, value, before } = &mut change {
+        while at(root, &path).is_none_or(|node| node.is_null()) {
+            let Some(Step::Key(missing)) = path.pop() else {
+                return None;
+            };
+            let inner = std::mem::replace(key, missing);
+            *value = Json::Object([(inner, value.take())].into_iter().collect());
+            *before = None;
         }
-        Change::Insert { key, value, before } => {
-            while at(root, &path).is_none_or(|node| node.is_null()) {
-                let Some(Step::Key(missing)) = path.pop() else {
-                    return None;
-                };
-                let inner = std::mem::replace(key, missing);
-                *value = Json::Object([(inner, value.take())].into_iter().collect());
-                *before = None;
-            }
-        }
-        _ => {
-            at(root, &path)?;
-        }
+    } else {
+        at(root, &path)?;
     }
     Some(Edit { path, change })
 }

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn path(text: &str) -> Path {
@@ -33,9 +35,11 @@ fn push(at: &str, item: &str) -> Edit {
     Edit::new(path(at), Change::Push(Json::from(item)))
 }
 
-/// Asserts what becomes of a text.
+/// Asserts what becomes of a text, whether it is taken for a large one or not.
 fn gives(before: &str, edits: &[Edit], after: &str) {
-    assert_eq!(document(before, edits).as_deref(), Ok(after), "{before}");
+    for small in [SMALL, 0] {
+        assert_eq!(in_parts(before, edits, small).as_deref(), Ok(after), "{before}");
+    }
 }
 
 const TEMPLATE: &str = "\
@@ -243,7 +247,7 @@ fn a_place_that_is_not_there_is_an_error() {
 
 #[test]
 fn marks_lead_to_their_paths() {
-    let root = read(TEMPLATE).unwrap();
+    let (root, _) = read(TEMPLATE).unwrap();
     for wanted in [
         "spec>template>metadata>labels>aadpodidbinding",
         "spec>template>spec",
@@ -276,4 +280,90 @@ fn what_takes_the_place_of_something_else_keeps_its_mapping() {
 #[test]
 fn a_text_in_json_has_quotes() {
     gives("{\"a\": true}\n", &[set("a", "word")], "{\"a\": \"word\"}\n");
+}
+
+#[test]
+fn what_looks_like_a_comment_in_a_text_belongs_to_it() {
+    let text = "a:\n- t: |+\n    # no comment\n\n  # a comment\n- t: x\n";
+    gives(text, &[remove("a>0")], "a:\n  # a comment\n- t: x\n");
+    gives(
+        "a: b\nc: |\n  # no comment\n# a comment\n",
+        &[remove("c")],
+        "a: b\n# a comment\n",
+    );
+    gives(
+        text,
+        &[insert("a>0", "new", "v".into())],
+        "a:\n- t: |+\n    # no comment\n\n  new: v\n  # a comment\n- t: x\n",
+    );
+}
+
+/// Lists of objects, as people write them.
+fn lists() -> impl Strategy<Value = String> {
+    let between = prop::sample::select(vec![
+        "",
+        "",
+        "\n",
+        "# about the next\n",
+        "  # of this\n",
+        "\n# both\n\n",
+    ]);
+    let item = prop::sample::select(vec![
+        "- name: a\n  labels: {x: y}\n",
+        "- name: b # b\n  labels:\n    # the label\n    x: y\n    z: 'w'\n",
+        "- name: c\n  text: |\n    one\n\n    two\n  labels:\n    x: \"y\"\n",
+        "- labels:\n    x: y\n  name: d\n  text: |+\n    # no comment\n\n",
+        "- name: &n e\n  labels: {x: y}\n  again: *n\n",
+    ]);
+    let items = prop::collection::vec((item, between), 2..7);
+    (items, prop::sample::select(vec!["", "z: 1\n", "# end\n"])).prop_map(|(items, end)| {
+        let items: Vec<&str> = items
+            .into_iter()
+            .flat_map(|(item, between)| [item, between])
+            .collect();
+        let items = items.concat();
+        format!("# head\nkind: List\nitems:\n{items}{end}")
+    })
+}
+
+/// What is done to the items of a list.
+fn changes() -> impl Strategy<Value = Vec<Edit>> {
+    let change = |n: usize, what: usize| {
+        let item = format!("items>{n}");
+        match what {
+            0 => vec![remove(&item)],
+            1 => vec![rename(&format!("{item}>labels>x"))],
+            2 => vec![remove(&format!("{item}>labels>x"))],
+            3 => vec![
+                insert(&item, "new", "v".into()),
+                set(&format!("{item}>name"), "other"),
+            ],
+            4 => vec![insert(&format!("{item}>labels"), "new", "true".into())],
+            _ => Vec::new(),
+        }
+    };
+    let of_items = prop::collection::vec(0..6usize, 1..7);
+    of_items.prop_map(move |all| {
+        all.into_iter()
+            .enumerate()
+            .flat_map(|(n, what)| change(n, what))
+            .collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_large_document_becomes_what_a_small_one_becomes(text in lists(), edits in changes(), small in 0..200usize) {
+        let (root, _) = read(&text).unwrap();
+        let is_there = |edit: &Edit| at(&root, &edit.path[..2]).is_some();
+        let edits: Vec<Edit> = edits.into_iter().filter(is_there).collect();
+        prop_assert_eq!(in_parts(&text, &edits, small), document(&text, &edits));
+        if let Ok(value) = serde_yaml::from_str::<Json>(&text) {
+            for json in [format!("{value:#}\n"), value.to_string()] {
+                prop_assert_eq!(in_parts(&json, &edits, small), document(&json, &edits));
+            }
+        }
+    }
 }

@@ -63,15 +63,12 @@ impl<'a> Changes<'a> {
         check(&place).map_err(problem)?;
         let edits = self.files.entry(place.file).or_default().opened();
         let edits = edits.edits.entry(place.document).or_default();
-        let edit = Edit::new(place.path, change);
-        if edits.contains(&edit) {
+        let edits = edits.entry(place.path).or_default();
+        if edits.contains(&change) {
             return Ok(());
         }
         let adds = |change: &Change| matches!(change, Change::Insert { .. } | Change::Push(_));
-        let taken = edits
-            .iter()
-            .any(|other| other.path == edit.path && !(adds(&other.change) && adds(&edit.change)));
-        if taken {
+        if edits.iter().any(|other| !(adds(other) && adds(&change))) {
             let at = self.sources.place(mark);
             let reason = format!(
                 "{}:{} would have to become two different things",
@@ -79,7 +76,7 @@ impl<'a> Changes<'a> {
             );
             return Err(Problem { file, reason });
         }
-        edits.push(edit);
+        edits.push(change);
         Ok(())
     }
 
@@ -112,10 +109,10 @@ impl<'a> Changes<'a> {
         if path.is_empty() {
             edits.removed.insert(place.document);
         } else {
-            let edit = Edit::new(path, Change::Remove);
             let edits = edits.edits.entry(place.document).or_default();
-            if !edits.contains(&edit) {
-                edits.push(edit);
+            let edits = edits.entry(path).or_default();
+            if !edits.contains(&Change::Remove) {
+                edits.push(Change::Remove);
             }
         }
         Ok(())
@@ -167,20 +164,15 @@ impl<'a> Changes<'a> {
         Some(text.unwrap_or_default())
     }
 
-    /// Whether the changes of documents can be made.
-    ///
-    /// # Errors
-    /// If one of them cannot be made.
-    pub fn check(&self) -> Result<(), Problem> {
-        let mut all = self
-            .files
-            .iter()
-            .filter_map(|(file, edits)| Some((*file, edits, self.sources.files.get(*file)?)));
-        all.try_for_each(|(file, edits, source)| {
-            edits
-                .check(source)
-                .map_err(|refused| refusal(file, source, &refused))
-        })
+    /// The changes of each document, by file and number.
+    pub fn of_documents(self) -> Vec<((usize, u32), Vec<Edit>)> {
+        let of_file = |(file, edits): (usize, FileEdits)| {
+            let numbers: Vec<u32> = edits.edits.keys().copied().collect();
+            numbers
+                .into_iter()
+                .map(move |number| ((file, number), edits.of_document(number)))
+        };
+        self.files.into_iter().flat_map(of_file).collect()
     }
 
     /// All files that change, by path.
@@ -225,7 +217,8 @@ impl<'a> Changes<'a> {
     }
 }
 
-fn refusal(file: usize, source: &Source, refused: &Refused) -> Problem {
+/// A change that was refused, in words.
+pub fn refusal(file: usize, source: &Source, refused: &Refused) -> Problem {
     Problem {
         file: Some(file),
         reason: format!("{}: {refused}", source.path),

@@ -3,14 +3,14 @@
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::migrate::edit::{self, Change, Edit, Refused};
+use crate::migrate::edit::{self, Change, Edit, Path, Refused};
 use crate::migrate::source::Source;
 
 /// What happens to a file.
 #[derive(Clone, Debug, Default)]
 pub struct FileEdits {
-    /// Changes of its documents.
-    pub edits: BTreeMap<u32, Vec<Edit>>,
+    /// Changes of its documents, by place.
+    pub edits: BTreeMap<u32, BTreeMap<Path, Vec<Change>>>,
     /// Documents that go.
     pub removed: BTreeSet<u32>,
     /// What came of it, once it was made.
@@ -45,8 +45,8 @@ impl FileEdits {
             if self.removed.contains(&number) {
                 continue;
             }
-            if let Some(edits) = self.edits.get(&number) {
-                let changed = edit::document(part, edits)?;
+            if self.edits.contains_key(&number) {
+                let changed = edit::document(part, &self.of_document(number))?;
                 left |= !changed.is_empty();
                 out.push_str(&changed);
             } else {
@@ -57,22 +57,21 @@ impl FileEdits {
         Ok(left.then_some(out))
     }
 
-    /// Whether the changes can be made, without making a file of them.
-    ///
-    /// # Errors
-    /// If one of them cannot be made.
-    pub fn check(&self, source: &Source) -> Result<(), Refused> {
-        self.edits.iter().try_for_each(|(number, edits)| {
-            let part = usize::try_from(*number).ok().and_then(|n| source.part(n));
-            edit::document(part.unwrap_or_default(), edits).map(drop)
-        })
+    /// The changes of a document.
+    pub fn of_document(&self, number: u32) -> Vec<Edit> {
+        let all = self.edits.get(&number).into_iter().flatten();
+        let edits = all.flat_map(|(path, changes)| {
+            let edit = |change: &Change| Edit::new(path.clone(), change.clone());
+            changes.iter().map(edit)
+        });
+        edits.collect()
     }
 
     /// Whether something is left for sure: a document that loses nothing.
     pub fn leaves_something(&self, source: &Source) -> bool {
         let loses = |number: &u32| {
             let mut edits = self.edits.get(number).into_iter().flatten();
-            self.removed.contains(number) || edits.any(|edit| edit.change == Change::Remove)
+            self.removed.contains(number) || edits.any(|(_, changes)| changes.contains(&Change::Remove))
         };
         let mut documents = (0u32..).zip(&source.documents);
         documents.any(|(number, document)| (document.broken || document.content.is_some()) && !loses(&number))
@@ -131,8 +130,8 @@ mod tests {
     fn other_documents_are_the_same_even_if_they_cannot_be_parsed() {
         let text = "a: 1\nx: y\n---\n{{ template }}\n---\nb: [\n";
         let mut edits = FileEdits::default();
-        let edit = Edit::new(vec![Step::Key("a".to_owned())], Change::Remove);
-        edits.edits.insert(0, vec![edit]);
+        let place = (vec![Step::Key("a".to_owned())], vec![Change::Remove]);
+        edits.edits.insert(0, BTreeMap::from([place]));
         assert_eq!(
             applied(&edits, text).unwrap(),
             "x: y\n---\n{{ template }}\n---\nb: [\n"

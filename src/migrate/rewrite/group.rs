@@ -1,7 +1,9 @@
 //! Changes that are made together or not at all.
 
-use super::changes::Changes;
-use crate::migrate::edit::Change;
+use std::collections::BTreeMap;
+
+use super::changes::{self, Changes};
+use crate::migrate::edit::{self, Change, Edit};
 use crate::migrate::model::Reference;
 use crate::migrate::source::Sources;
 use crate::migrate::yaml::Mark;
@@ -40,20 +42,47 @@ impl Group {
             blocked,
         }
     }
+}
 
-    /// Blocks it if its changes cannot be made, whatever else is.
-    pub fn check(&mut self, sources: &Sources) {
-        if self.blocked.is_some() {
-            return;
+/// The number of a group, and its changes of a document.
+type OfGroup = (usize, Vec<Edit>);
+
+/// Blocks those whose changes cannot be made, whatever else is. A document is read once for all of them.
+pub fn check(sources: &Sources, groups: &mut [Group]) {
+    let mut documents: BTreeMap<(usize, u32), Vec<OfGroup>> = BTreeMap::new();
+    for (number, group) in groups.iter_mut().enumerate() {
+        if group.blocked.is_some() {
+            continue;
         }
         let mut changes = Changes::new(sources);
-        let made = self
+        let made = group
             .edits
             .iter()
             .try_for_each(|(mark, change)| changes.edit(*mark, change.clone()));
-        self.blocked = made
-            .and_then(|()| changes.check())
-            .err()
-            .map(|problem| problem.reason);
+        match made {
+            Err(problem) => group.blocked = Some(problem.reason),
+            Ok(()) => {
+                for (place, edits) in changes.of_documents() {
+                    documents.entry(place).or_default().push((number, edits));
+                }
+            }
+        }
+    }
+    for ((file, document), edits) in documents {
+        let Some(source) = sources.files.get(file) else {
+            continue;
+        };
+        let text = usize::try_from(document)
+            .ok()
+            .and_then(|number| source.part(number));
+        let (numbers, edits): (Vec<usize>, Vec<Vec<Edit>>) = edits.into_iter().unzip();
+        let refusals = edit::refusals(text.unwrap_or_default(), &edits);
+        for (number, refused) in numbers.into_iter().zip(refusals) {
+            if let (Some(group), Some(refused)) = (groups.get_mut(number), refused) {
+                group
+                    .blocked
+                    .get_or_insert_with(|| changes::refusal(file, source, &refused).reason);
+            }
+        }
     }
 }

@@ -49,17 +49,7 @@ impl<'a> Place<'a> {
             .get(document)?
             .content
             .as_ref()?;
-        let mut found = None;
-        root.walk(&mut Vec::new(), &mut |_, node| {
-            let around = node.mark.start <= mark.start && mark.end <= node.mark.end;
-            if let Value::Scalar { text, quoted: true } = &node.value
-                && around
-                && text.contains('\n')
-            {
-                found = Some((node.mark, text.as_str()));
-            }
-        });
-        let (mark, text) = found?;
+        let (mark, text) = text_around(root, mark)?;
         Some((Self::find(sources, mark)?, text))
     }
 
@@ -80,6 +70,21 @@ impl<'a> Place<'a> {
         match self.path.last()? {
             Step::Key(key) => Some(key),
             Step::Item(_) => None,
+        }
+    }
+}
+
+/// The text of several lines that holds a mark.
+fn text_around(node: &Arc<Node>, mark: Mark) -> Option<(Mark, &str)> {
+    match &node.value {
+        Value::Scalar { text, quoted: true } if edit::holds(node, mark) && text.contains('\n') => {
+            Some((node.mark, text))
+        }
+        Value::Scalar { .. } => None,
+        Value::List(items) => edit::around(items, mark).find_map(|(_, item)| text_around(item, mark)),
+        Value::Map(entries) => {
+            let mut values = entries.iter().map(|(_, value)| value);
+            values.find_map(|value| edit::holds(value, mark).then(|| text_around(value, mark))?)
         }
     }
 }

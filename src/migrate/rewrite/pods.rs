@@ -234,8 +234,12 @@ pub fn written(sources: &Sources, workload: &Workload) -> Option<Object> {
     let mark = workload.at.mark;
     let source = sources.files.get(usize::try_from(mark.file).ok()?)?;
     let document = source.documents.get(usize::try_from(mark.document).ok()?)?;
-    let objects = Object::all_of(document.content.as_ref()?);
-    objects.into_iter().find(|object| object.mark() == mark)
+    let root = document.content.as_ref()?;
+    // The object, or its first key, with lists around it.
+    let path = edit::locate(root, mark)?;
+    let nodes = (0..=path.len()).filter_map(|depth| edit::at(root, &path[..depth]));
+    let mut objects = nodes.filter_map(Object::of);
+    objects.find(|object| object.mark() == mark)
 }
 
 /// The spec of the pods, as it is written.

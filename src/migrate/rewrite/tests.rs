@@ -1,5 +1,7 @@
 //! What becomes of small repositories.
 
+use serde_json::Value as Json;
+
 use super::*;
 use crate::migrate::progress::Silent;
 use crate::migrate::source::File;
@@ -255,6 +257,48 @@ fn a_document_is_changed_as_often_in_a_large_file_as_in_a_small_one() {
     };
     let (few, many) = (count(5), count(50));
     assert!(many < 12 * few, "{few} bytes were parsed for 5, {many} for 50");
+}
+
+/// As many items as apps times three: in one List, and the same as JSON.
+fn lists(apps: usize) -> [(&'static str, String); 2] {
+    let item = |document: &str| {
+        let lines: Vec<String> = document.lines().map(|line| format!("  {line}\n")).collect();
+        lines.concat().replacen("  ", "- ", 1)
+    };
+    let app = |n: usize| {
+        let name = format!("web-{n}");
+        identity(&name) + "---\n" + &deployment(&name, &format!("aadpodidbinding: {name}"), "")
+    };
+    let items: Vec<String> = (0..apps).map(app).collect();
+    let items: String = items
+        .iter()
+        .flat_map(|app| app.split("---\n"))
+        .map(item)
+        .collect();
+    let yaml = format!("apiVersion: v1\nkind: List\nitems:\n{items}");
+    let json: Json = serde_yaml::from_str(&yaml).unwrap();
+    [("all.yaml", yaml), ("all.json", format!("{json:#}\n"))]
+}
+
+#[test]
+fn an_item_of_a_large_list_costs_as_much_as_one_of_a_small_list() {
+    let [small, large] = [40, 160].map(|apps| {
+        lists(apps).map(|(path, text)| {
+            let before = crate::migrate::yaml::parsed_bytes();
+            let rewriting = rewritten(&[(path, &text)]);
+            assert_eq!(rewriting.done.len(), apps, "{}", reasons(&rewriting));
+            let rest = after(&rewriting, path).unwrap();
+            assert_eq!(rest.matches("azure.workload.identity/use").count(), apps);
+            assert!(!rest.contains("AzureIdentity"));
+            crate::migrate::yaml::parsed_bytes() - before
+        })
+    });
+    for (small, large) in small.into_iter().zip(large) {
+        assert!(
+            large < 5 * small,
+            "{small} bytes were parsed for 40, {large} for 160"
+        );
+    }
 }
 
 /// A workload and its identity, with a word for its ARM id and another for its namespace.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Group, Left, changes::Problem, pods};
+use super::{Group, Left, changes::Problem, group, pods};
 use crate::migrate::edit::Change;
 use crate::migrate::finding::{Finding, Severity};
 use crate::migrate::join::{Joined, Miss};
@@ -28,30 +28,30 @@ impl Units {
         let switches = &analysis.report.plan.switches;
         let unplanned = unplanned(analysis);
         let doubts = doubts(analysis);
-        let mut groups: Vec<(Group, Option<usize>)> = Vec::new();
-        for (number, switch) in switches.iter().enumerate() {
-            let mut group = pods::group(sources, switch);
-            group.check(sources);
+        let mut groups: Vec<Group> = switches
+            .iter()
+            .map(|switch| pods::group(sources, switch))
+            .collect();
+        let dead = analysis
+            .joined
+            .iter()
+            .filter(|joined| has_only_a_dead_label(joined));
+        groups.extend(
+            dead.map(|joined| {
+                pods::without_label(sources, joined.workload, joined.model.environment.as_ref())
+            }),
+        );
+        group::check(sources, &mut groups);
+        for (group, switch) in groups.iter_mut().zip(switches) {
             let label = switch.workload.label.as_ref();
             let shared = label.and_then(|label| unplanned.get(&label.mark));
             let doubt = doubts.get(&(&switch.environment, &switch.workload.at));
             if let Some(reason) = doubt.or(shared) {
                 group.blocked.get_or_insert_with(|| reason.clone());
             }
-            groups.push((group, Some(number)));
         }
-        groups.extend(
-            analysis
-                .joined
-                .iter()
-                .filter(|joined| has_only_a_dead_label(joined))
-                .map(|joined| {
-                    let mut group =
-                        pods::without_label(sources, joined.workload, joined.model.environment.as_ref());
-                    group.check(sources);
-                    (group, None)
-                }),
-        );
+        let numbers = (0..switches.len()).map(Some).chain(std::iter::repeat(None));
+        let mut groups: Vec<(Group, Option<usize>)> = groups.into_iter().zip(numbers).collect();
         groups.extend(analysis.components.iter().map(|group| (group.clone(), None)));
         let mut union = Union((0..groups.len()).collect());
         let mut first: BTreeMap<Mark, usize> = BTreeMap::new();

@@ -24,6 +24,8 @@ pub struct Parsed {
     pub duplicates: Vec<Mark>,
     /// Whether a mapping has a mapping or list as its key: what `{{ }}` looks like to a YAML parser.
     pub odd_keys: bool,
+    /// Whether an alias stands for a node somewhere else.
+    pub aliases: bool,
 }
 
 /// Why a document has no content.
@@ -91,6 +93,7 @@ pub fn parse(file: u32, text: &str) -> Vec<Parsed> {
             content: Err(broken),
             duplicates: Vec::new(),
             odd_keys: false,
+            aliases: false,
         });
         match parser.proceed_next_document() {
             Ok(true) => {}
@@ -138,6 +141,7 @@ struct Builder {
     root: Option<Arc<Node>>,
     duplicates: Vec<Mark>,
     odd_keys: bool,
+    aliases: bool,
 }
 
 impl Builder {
@@ -151,6 +155,7 @@ impl Builder {
             root: None,
             duplicates: Vec::new(),
             odd_keys: false,
+            aliases: false,
         }
     }
 
@@ -169,6 +174,7 @@ impl Builder {
             Event::MappingStart(_, anchor, _) => self.open(mark, anchor, true),
             Event::SequenceEnd | Event::MappingEnd => self.close(mark.end),
             Event::Alias(id) => {
+                self.aliases = true;
                 let found = self
                     .anchors
                     .get(&id)
@@ -281,6 +287,7 @@ impl Builder {
             content: Ok(self.root.filter(|node| !node.is_null())),
             duplicates: self.duplicates,
             odd_keys: self.odd_keys,
+            aliases: self.aliases,
         }
     }
 }
