@@ -86,6 +86,15 @@ pub fn report(sources: &Sources, defaults: &Defaults, progress: &dyn Progress) -
     analyse(sources, defaults, progress, |analysis| analysis.report)
 }
 
+#[cfg(test)]
+thread_local!(static ANALYSES: std::cell::Cell<usize> = const { std::cell::Cell::new(0) });
+
+/// How often this thread has made a report.
+#[cfg(test)]
+pub fn analyses() -> usize {
+    ANALYSES.with(std::cell::Cell::get)
+}
+
 /// Makes the report of what was read, and hands it on with what it was made from.
 pub fn analyse<T>(
     sources: &Sources,
@@ -93,6 +102,8 @@ pub fn analyse<T>(
     progress: &dyn Progress,
     then: impl FnOnce(Analysis<'_, '_>) -> T,
 ) -> T {
+    #[cfg(test)]
+    ANALYSES.with(|count| count.set(count.get() + 1));
     let (environments, unresolved) = kustomize::environments(sources, progress);
     let (models, notes) = model::models(&environments, sources, &defaults.namespace, progress);
     let installed = models.iter().flat_map(|model| &model.installation);

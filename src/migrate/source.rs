@@ -62,6 +62,15 @@ pub struct Sources {
 const TEMPLATES: [&str; 6] = [".tpl", ".tmpl", ".gotmpl", ".tftpl", ".j2", ".erb"];
 
 impl Source {
+    const fn without_text(path: String, asked: bool) -> Self {
+        Self {
+            path,
+            asked,
+            text: None,
+            documents: Vec::new(),
+        }
+    }
+
     /// Whether it is, or may be, filled in by something that does not fill in the files beside it.
     fn is_template(&self) -> bool {
         let named = TEMPLATES.iter().any(|ending| self.path.ends_with(ending));
@@ -121,6 +130,41 @@ impl Sources {
         for reading in readings {
             self.take(reading);
         }
+    }
+
+    /// The same files, some of them with another text, or gone if they have none. What is known of the others stays,
+    /// and each file keeps its number.
+    pub fn changed(&self, texts: &BTreeMap<&str, Option<&str>>) -> Self {
+        let mut after = Self::default();
+        let is_same = |finding: &&Finding| !texts.contains_key(finding.place.file.as_str());
+        after
+            .findings
+            .extend(self.findings.iter().filter(is_same).cloned());
+        let readings: Vec<Reading> = self
+            .files
+            .par_iter()
+            .enumerate()
+            .map(|(index, source)| match texts.get(source.path.as_str()) {
+                None => Reading::known(source.clone()),
+                Some(None) => Reading::known(Source::without_text(source.path.clone(), source.asked)),
+                Some(Some(text)) => Reading::of(
+                    number(index),
+                    File {
+                        path: source.path.clone(),
+                        asked: source.asked,
+                        content: Ok(text.as_bytes().to_vec()),
+                    },
+                ),
+            })
+            .collect();
+        for reading in readings {
+            after.take(reading);
+        }
+        after.paths.clone_from(&self.paths);
+        after
+            .paths
+            .retain(|path, _| texts.get(path.as_str()) != Some(&None));
+        after
     }
 
     /// A number for a new path.
@@ -183,16 +227,16 @@ struct Reading {
 }
 
 impl Reading {
-    fn of(number: u32, file: File) -> Self {
-        let mut reading = Self {
-            source: Source {
-                path: file.path,
-                asked: file.asked,
-                text: None,
-                documents: Vec::new(),
-            },
+    /// What has been read before, and found.
+    const fn known(source: Source) -> Self {
+        Self {
+            source,
             findings: Vec::new(),
-        };
+        }
+    }
+
+    fn of(number: u32, file: File) -> Self {
+        let mut reading = Self::known(Source::without_text(file.path, file.asked));
         match file.content {
             Ok(bytes) => {
                 let path = reading.source.path.clone();

@@ -405,3 +405,20 @@ fn new_files_have_the_line_ends_of_those_beside_them() {
         "{text:?}"
     );
 }
+
+#[test]
+fn what_turns_out_well_is_read_once_more() {
+    let files = wib_harness::Repository::generate(2, 300).files;
+    let files: Vec<(&str, &str)> = files
+        .iter()
+        .filter_map(|(path, bytes)| Some((path.as_str(), std::str::from_utf8(bytes).ok()?)))
+        .collect();
+    let before = crate::migrate::report::analyses();
+    let rewriting = rewritten(&files);
+    assert!(
+        !rewriting.done.is_empty() && rewriting.left.is_empty(),
+        "{}",
+        reasons(&rewriting)
+    );
+    assert_eq!(crate::migrate::report::analyses() - before, 2);
+}

@@ -123,27 +123,10 @@ fn key(finding: &Finding) -> (Code, &str, &str) {
 
 /// The sources after changes.
 pub fn applied(sources: &Sources, files: &[FileChange]) -> Sources {
-    let mut after = Sources::default();
-    let changes: BTreeMap<&str, &FileChange> = files
+    let changed = files
         .iter()
-        .map(|change| (change.path.as_str(), change))
-        .collect();
-    for source in &sources.files {
-        let text = match changes.get(source.path.as_str()) {
-            Some(FileChange { after: None, .. }) => continue,
-            Some(FileChange {
-                after: Some(text), ..
-            }) => Some(text.as_str()),
-            None => source.text.as_deref(),
-        };
-        if let Some(text) = text {
-            after.add(File {
-                path: source.path.clone(),
-                asked: source.asked,
-                content: Ok(text.as_bytes().to_vec()),
-            });
-        }
-    }
+        .map(|change| (change.path.as_str(), change.after.as_deref()));
+    let mut after = sources.changed(&changed.collect());
     for change in files.iter().filter(|change| change.before.is_none()) {
         after.add(File {
             path: change.path.clone(),
