@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Place;
-use super::file::FileEdits;
+use super::file::{FileEdits, Made};
 use crate::migrate::edit::{Change, Edit, Refused};
 use crate::migrate::source::{Source, Sources};
 use crate::migrate::yaml::Mark;
@@ -33,6 +33,7 @@ pub struct Problem {
 #[derive(Clone)]
 pub struct Changes<'a> {
     sources: &'a Sources,
+    made: &'a Made,
     files: BTreeMap<usize, FileEdits>,
     /// Documents to add to a file, which is made if it is not there.
     added: BTreeMap<String, String>,
@@ -40,9 +41,10 @@ pub struct Changes<'a> {
 
 impl<'a> Changes<'a> {
     /// None so far.
-    pub const fn new(sources: &'a Sources) -> Self {
+    pub const fn new(sources: &'a Sources, made: &'a Made) -> Self {
         Self {
             sources,
+            made,
             files: BTreeMap::new(),
             added: BTreeMap::new(),
         }
@@ -150,7 +152,8 @@ impl<'a> Changes<'a> {
         let gone = |(file, edits): (&usize, &FileEdits)| {
             let source = self.sources.files.get(*file)?;
             let more = self.added.contains_key(&source.path);
-            let gone = || !edits.leaves_something(source) && edits.apply(source) == Ok(None);
+            let gone =
+                || !edits.leaves_something(source) && edits.apply(*file, source, self.made) == Ok(None);
             (!more && gone()).then_some(*file)
         };
         self.files.iter().filter_map(gone).collect()
@@ -160,7 +163,7 @@ impl<'a> Changes<'a> {
     /// the file goes.
     pub fn text_of(&self, source: &Source) -> Option<String> {
         let file = self.sources.index_of(&source.path)?;
-        let text = self.files.get(&file)?.apply(source).ok()?;
+        let text = self.files.get(&file)?.apply(file, source, self.made).ok()?;
         Some(text.unwrap_or_default())
     }
 
@@ -187,7 +190,7 @@ impl<'a> Changes<'a> {
             };
             let before = source.text.clone().unwrap_or_default();
             let mut after = edits
-                .apply(source)
+                .apply(file, source, self.made)
                 .map_err(|refused| refusal(file, source, &refused))?;
             if let Some(more) = self.added.remove(&source.path) {
                 after = Some(joined(after.as_deref().unwrap_or_default(), &more));

@@ -1,10 +1,32 @@
 //! All changes of one file.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::migrate::edit::{self, Change, Edit, Path, Refused};
 use crate::migrate::source::Source;
+
+/// Changes of a document, and what came of them.
+type Outcome = (Vec<Edit>, Result<String, Refused>);
+
+/// What came of documents, by file and number. Most of them are changed in each attempt as in the one before.
+#[derive(Debug, Default)]
+pub struct Made(RefCell<BTreeMap<(usize, u32), Outcome>>);
+
+impl Made {
+    /// Makes all changes of a document.
+    ///
+    /// # Errors
+    /// If one of them cannot be made.
+    pub fn document(&self, at: (usize, u32), text: &str, edits: Vec<Edit>) -> Result<String, Refused> {
+        if let Some((_, made)) = self.0.borrow().get(&at).filter(|(before, _)| *before == edits) {
+            return made.clone();
+        }
+        let made = edit::document(text, &edits);
+        self.0.borrow_mut().insert(at, (edits, made.clone()));
+        made
+    }
+}
 
 /// What happens to a file.
 #[derive(Clone, Debug, Default)]
@@ -24,15 +46,15 @@ impl FileEdits {
         self
     }
 
-    /// Makes all changes. None if nothing but comments would be left: the file goes.
+    /// Makes all changes of the file with this number. None if nothing but comments would be left: the file goes.
     ///
     /// # Errors
     /// If one of them cannot be made.
-    pub fn apply(&self, source: &Source) -> Result<Option<String>, Refused> {
-        self.applied.get_or_init(|| self.make(source)).clone()
+    pub fn apply(&self, file: usize, source: &Source, made: &Made) -> Result<Option<String>, Refused> {
+        self.applied.get_or_init(|| self.make(file, source, made)).clone()
     }
 
-    fn make(&self, source: &Source) -> Result<Option<String>, Refused> {
+    fn make(&self, file: usize, source: &Source, made: &Made) -> Result<Option<String>, Refused> {
         let (head, parts) = source.parts();
         let mut out = String::with_capacity(source.text.as_deref().map_or(0, str::len));
         let mut left = false;
@@ -46,7 +68,7 @@ impl FileEdits {
                 continue;
             }
             if self.edits.contains_key(&number) {
-                let changed = edit::document(part, &self.of_document(number))?;
+                let changed = made.document((file, number), part, self.of_document(number))?;
                 left |= !changed.is_empty();
                 out.push_str(&changed);
             } else {
@@ -98,7 +120,7 @@ mod tests {
             asked: true,
             content: Ok(text.as_bytes().to_vec()),
         });
-        edits.apply(&sources.files[0]).unwrap()
+        edits.apply(0, &sources.files[0], &Made::default()).unwrap()
     }
 
     const TEXT: &str = "# license\n\n# about a\na: 1\n---\n# about b\nb: 1\n---\nc: 1\n";

@@ -27,6 +27,7 @@ use place::Place;
 use serde::Serialize;
 
 use self::changes::{Changes, Problem};
+use self::file::Made;
 use self::units::Units;
 use super::kustomize::Kustomization;
 use super::model::Reference;
@@ -86,17 +87,20 @@ struct Run<'a, 'm> {
     defaults: &'a Defaults,
     until: Until,
     units: Units,
+    made: Made,
     /// Bindings and identities that could not be removed.
     kept: BTreeMap<Mark, (Reference, String)>,
 }
 
 impl<'a, 'm> Run<'a, 'm> {
     fn new(analysis: &'a Analysis<'a, 'm>, defaults: &'a Defaults, until: Until) -> Self {
+        let made = Made::default();
         Self {
             analysis,
             defaults,
             until,
-            units: Units::of(analysis),
+            units: Units::of(analysis, &made),
+            made,
             kept: BTreeMap::new(),
         }
     }
@@ -133,7 +137,7 @@ impl<'a, 'm> Run<'a, 'm> {
             report,
             ..
         } = self.analysis;
-        let mut changes = Changes::new(sources);
+        let mut changes = Changes::new(sources, &self.made);
         objects::add(sources, models, &report.plan, &self.units.made(), &mut changes)?;
         if self.until >= Until::Switch {
             for (mark, change) in self.units.edits() {

@@ -422,3 +422,33 @@ fn what_turns_out_well_is_read_once_more() {
     );
     assert_eq!(crate::migrate::report::analyses() - before, 2);
 }
+
+#[test]
+fn a_base_is_changed_once_for_all_that_share_it() {
+    let parsed = |overlays: usize| {
+        let long = "# a line that is read as often as the document is\n".repeat(100);
+        let web = identity("web") + "---\n" + &deployment("web", "aadpodidbinding: web", &long);
+        let mut files = vec![
+            (
+                "base/kustomization.yaml".to_owned(),
+                "resources: [web.yaml]\n".to_owned(),
+            ),
+            ("base/web.yaml".to_owned(), web),
+        ];
+        files.extend((0..overlays).map(|n| {
+            let text = format!("resources: [../base]\nnamespace: n{n}\n");
+            (format!("o{n}/kustomization.yaml"), text)
+        }));
+        let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (&**path, &**text)).collect();
+        let before = crate::migrate::yaml::parsed_bytes();
+        let rewriting = rewritten(&files);
+        assert!(
+            after(&rewriting, "base/web.yaml").is_some(),
+            "{}",
+            reasons(&rewriting)
+        );
+        crate::migrate::yaml::parsed_bytes() - before
+    };
+    let each = (parsed(15) - parsed(5)) / 10;
+    assert!(each < 5_000, "{each} bytes are parsed for each overlay");
+}

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Group, Left, changes::Problem, group, pods};
+use super::{Group, Left, changes::Problem, file::Made, group, pods};
 use crate::migrate::edit::Change;
 use crate::migrate::finding::{Finding, Severity};
 use crate::migrate::join::{Joined, Miss};
@@ -23,7 +23,7 @@ pub struct Units(Vec<Unit>);
 
 impl Units {
     /// The units of a plan: what shares a place in a file, or has to switch together, is one.
-    pub fn of(analysis: &Analysis<'_, '_>) -> Self {
+    pub fn of(analysis: &Analysis<'_, '_>, made: &Made) -> Self {
         let sources = analysis.sources;
         let switches = &analysis.report.plan.switches;
         let unplanned = unplanned(analysis);
@@ -41,7 +41,7 @@ impl Units {
                 pods::without_label(sources, joined.workload, joined.model.environment.as_ref())
             }),
         );
-        group::check(sources, &mut groups);
+        group::check(sources, &mut groups, made);
         for (group, switch) in groups.iter_mut().zip(switches) {
             let label = switch.workload.label.as_ref();
             let shared = label.and_then(|label| unplanned.get(&label.mark));
