@@ -110,18 +110,20 @@ pub fn document(text: &str, edits: &[Edit]) -> Result<String, Refused> {
 
 /// Of each group of edits why it cannot be made, whatever becomes of the others.
 pub fn refusals(text: &str, groups: &[Vec<Edit>]) -> Vec<Option<Refused>> {
-    let parsed = read(text);
+    let (root, aliases) = match read(text) {
+        Ok(read) => read,
+        Err(refused) => return vec![Some(refused); groups.len()],
+    };
+    let document = parts::Document::new(text, &root, aliases, SMALL);
     let check = |edits: &Vec<Edit>| {
-        let (root, aliases) = parsed.as_ref().map_err(Clone::clone)?;
-        let edits = with_emptied(root, edits);
-        let document = parts::Document::new(text, root, *aliases, SMALL);
+        let edits = with_emptied(&root, edits);
         let (around, parts) = document.parts(&edits);
         let mut whole = !around.is_empty();
         for part in &parts {
             whole |= document.made(part)?.is_none();
         }
         if whole {
-            one_by_one(text, root, &edits)?;
+            one_by_one(text, &root, &edits)?;
         }
         Ok(())
     };
