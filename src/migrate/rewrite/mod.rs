@@ -29,6 +29,7 @@ use serde::Serialize;
 use self::changes::{Changes, Problem};
 use self::file::Made;
 use self::units::Units;
+use self::verify::Unbuilt;
 use super::kustomize::Kustomization;
 use super::model::Reference;
 use super::plan::State;
@@ -106,17 +107,27 @@ impl<'a, 'm> Run<'a, 'm> {
     }
 
     fn run(mut self, progress: &dyn Progress) -> Rewriting {
+        // Kustomizations that could not be built in an earlier attempt, the next one last.
+        let mut unbuilt = Vec::new();
         loop {
             let problems = match self.attempt() {
                 Ok(files) => {
-                    let problems = verify::wrong(
-                        self.analysis,
-                        self.defaults,
-                        self.until,
-                        &self.units,
-                        &files,
-                        progress,
-                    );
+                    let known = unbuilt.pop().and_then(|last: Unbuilt| last.again(&files));
+                    let problems = if let Some(problem) = known {
+                        vec![problem]
+                    } else {
+                        let (problems, others) = verify::wrong(
+                            self.analysis,
+                            self.defaults,
+                            self.until,
+                            &self.units,
+                            &files,
+                            progress,
+                        );
+                        unbuilt = others;
+                        unbuilt.reverse();
+                        problems
+                    };
                     if problems.is_empty() {
                         return self.finish(files);
                     }

@@ -452,3 +452,38 @@ fn a_base_is_changed_once_for_all_that_share_it() {
     let each = (parsed(15) - parsed(5)) / 10;
     assert!(each < 5_000, "{each} bytes are parsed for each overlay");
 }
+
+#[test]
+fn kustomizations_that_would_break_apart_from_each_other_are_found_at_once() {
+    let count = |apps: usize| {
+        let mut files = Vec::new();
+        for n in 0..apps {
+            let name = format!("web-{n}");
+            let file = |path: &str, text: String| (format!("{n}/{path}"), text);
+            // A patch for what goes and for what stays.
+            let patch = format!(
+                "resources: [web.yaml, identity.yaml]\npatches:\n- patch: |-\n    apiVersion: aadpodidentity.k8s.io/v1\n    \
+                 kind: AzureIdentity\n    metadata: {{name: {name}}}\n    spec: {{clientID: x}}\n    ---\n    \
+                 apiVersion: apps/v1\n    kind: Deployment\n    metadata: {{name: {name}}}\n    spec: {{replicas: 2}}\n"
+            );
+            files.extend([
+                file("kustomization.yaml", patch),
+                file(
+                    "web.yaml",
+                    deployment(&name, &format!("aadpodidbinding: {name}"), ""),
+                ),
+                file("identity.yaml", identity(&name)),
+            ]);
+        }
+        let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (&**path, &**text)).collect();
+        let before = crate::migrate::report::analyses();
+        let rewriting = rewritten(&files);
+        assert_eq!(rewriting.done.len(), apps, "{}", reasons(&rewriting));
+        for n in 0..apps {
+            let reason = format!("AzureIdentity shop/web-{n}: it would bring about: {n}/kustomization.yaml:");
+            assert!(reasons(&rewriting).contains(&reason), "{}", reasons(&rewriting));
+        }
+        crate::migrate::report::analyses() - before
+    };
+    assert_eq!([count(1), count(5)], [3, 3]);
+}

@@ -6,6 +6,7 @@ use super::Until;
 use super::changes::{FileChange, Problem};
 use super::units::Units;
 use crate::migrate::finding::{Code, Finding};
+use crate::migrate::kustomize::Kustomization;
 use crate::migrate::model::{Model, Reference, Workload};
 use crate::migrate::plan::Switch;
 use crate::migrate::progress::Progress;
@@ -25,7 +26,30 @@ const BROKEN: [Code; 6] = [
 /// Findings that are about one file, whatever else changes.
 const OF_A_FILE: [Code; 2] = [Code::NotParseable, Code::DuplicateKey];
 
-/// What is not as it should be. What may be the consequence of something else is not among it.
+/// A kustomization that cannot be built any more.
+pub struct Unbuilt {
+    problem: Problem,
+    /// Paths of the files that it leads to.
+    reach: BTreeSet<String>,
+    /// The changes of these.
+    made_of: Vec<FileChange>,
+}
+
+impl Unbuilt {
+    /// What is wrong with it after other changes as well: those of the files that it leads to are the same.
+    pub fn again(self, files: &[FileChange]) -> Option<Problem> {
+        (within(&self.reach, files) == self.made_of).then_some(self.problem)
+    }
+}
+
+/// Changes of some files.
+fn within(paths: &BTreeSet<String>, files: &[FileChange]) -> Vec<FileChange> {
+    let reached = files.iter().filter(|change| paths.contains(&change.path));
+    reached.cloned().collect()
+}
+
+/// What is not as it should be. What may be the consequence of something else is not among it, but kustomizations that
+/// cannot be built are told apart: they can be looked at again without building them.
 pub fn wrong(
     before: &Analysis<'_, '_>,
     defaults: &Defaults,
@@ -33,9 +57,9 @@ pub fn wrong(
     units: &Units,
     files: &[FileChange],
     progress: &dyn Progress,
-) -> Vec<Problem> {
+) -> (Vec<Problem>, Vec<Unbuilt>) {
     if files.is_empty() {
-        return Vec::new();
+        return (Vec::new(), Vec::new());
     }
     let sources = applied(before.sources, files);
     analyse(&sources, defaults, progress, |after| {
@@ -44,20 +68,32 @@ pub fn wrong(
             .filter(|finding| !had.contains(&key(finding)))
             .collect();
         let of_a_file = new.iter().any(|finding| OF_A_FILE.contains(&finding.code));
+        let problem = |new: &Finding| Problem {
+            file: before.sources.index_of(&new.place.file),
+            reason: format!(
+                "it would bring about: {}:{}: {}",
+                new.place.file, new.place.line, new.reason
+            ),
+        };
         let problems: Vec<Problem> = new
             .iter()
             .filter(|finding| !of_a_file || OF_A_FILE.contains(&finding.code))
             .take(if of_a_file { usize::MAX } else { 1 })
-            .map(|new| Problem {
-                file: before.sources.index_of(&new.place.file),
-                reason: format!(
-                    "it would bring about: {}:{}: {}",
-                    new.place.file, new.place.line, new.reason
-                ),
-            })
+            .map(|new| problem(new))
             .collect();
         if !problems.is_empty() {
-            return problems;
+            let unbuilt = new.iter().skip(1).filter(|_| !of_a_file);
+            let unbuilt = unbuilt.take_while(|finding| finding.code == Code::KustomizationUnresolved);
+            let unbuilt = unbuilt.map_while(|new| {
+                let reach = reach(&sources, new)?;
+                let made_of = within(&reach, files);
+                (!made_of.is_empty()).then(|| Unbuilt {
+                    problem: problem(new),
+                    made_of,
+                    reach,
+                })
+            });
+            return (problems, unbuilt.collect());
         }
         let made = units.made();
         let seen = Seen::of(after.models);
@@ -72,12 +108,21 @@ pub fn wrong(
                 })
             })
             .collect();
-        if problems.is_empty() {
+        let problems = if problems.is_empty() {
             changed_beside(before, &made, &seen)
         } else {
             problems
-        }
+        };
+        (problems, Vec::new())
     })
+}
+
+/// The files that a kustomization leads to which cannot be built.
+fn reach(sources: &Sources, finding: &Finding) -> Option<BTreeSet<String>> {
+    let path = finding.subject.strip_prefix("Kustomization ")?;
+    let kustomization = Kustomization::of(sources.by_path(path)?)?;
+    let reach = kustomization.reach(sources).into_iter();
+    Some(reach.map(str::to_owned).collect())
 }
 
 /// Which object of which environment.
