@@ -23,7 +23,7 @@ type Files = BTreeMap<String, Vec<u8>>;
 /// What a shape is called, its two sizes, and how it is made.
 type Shape = (&'static str, [usize; 2], fn(usize) -> Files);
 
-const SHAPES: [Shape; 8] = [
+const SHAPES: [Shape; 10] = [
     ("a repository of all kinds", [1_000, 10_000], |size| {
         Repository::generate(1, size).files
     }),
@@ -37,6 +37,8 @@ const SHAPES: [Shape; 8] = [
     ),
     ("so many overlays of a base with 50 objects", [20, 200], overlays),
     ("one file with so many documents", [3_000, 30_000], one_file),
+    ("one List with so many items", [300, 3_000], one_list),
+    ("one JSON file with so many items", [300, 3_000], one_json),
     ("so many namespaces with one selector", [100, 1_000], one_selector),
 ];
 
@@ -243,6 +245,28 @@ fn one_file(size: usize) -> Files {
             "",
         );
     Files::from([("all.yaml".to_owned(), text.into_bytes())])
+}
+
+/// A List of identities, bindings and Deployments.
+fn one_list(size: usize) -> Files {
+    let item = |document: &str| {
+        let lines: Vec<String> = document.lines().map(|line| format!("  {line}\n")).collect();
+        lines.concat().replacen("  ", "- ", 1)
+    };
+    let mut text = "apiVersion: v1\nkind: List\nitems:\n".to_owned();
+    for n in 0..size / 3 {
+        let app = app(&format!("ns-{n}"), &format!("web-{n}"), &format!("web-{n}"));
+        text.extend(app.split("---\n").map(item));
+    }
+    Files::from([("all.yaml".to_owned(), text.into_bytes())])
+}
+
+/// The same as JSON.
+fn one_json(size: usize) -> Files {
+    let files = one_list(size).into_values();
+    let list = files.filter_map(|text| serde_yaml::from_slice::<Value>(&text).ok());
+    list.map(|list| ("all.json".to_owned(), format!("{list:#}\n").into_bytes()))
+        .collect()
 }
 
 fn one_selector(size: usize) -> Files {
