@@ -94,6 +94,22 @@ impl Source {
     }
 }
 
+#[cfg(test)]
+impl Sources {
+    /// Files that were asked for.
+    pub fn of(files: &[(&str, impl AsRef<[u8]>)]) -> Self {
+        let mut sources = Self::default();
+        for (path, content) in files {
+            sources.add(File {
+                path: (*path).to_owned(),
+                asked: true,
+                content: Ok(content.as_ref().to_vec()),
+            });
+        }
+        sources
+    }
+}
+
 impl Sources {
     /// Whether what fills in a placeholder of a file does so in the files beside it as well.
     pub fn fills_in(&self, text: &str, file: u32) -> bool {
@@ -359,13 +375,7 @@ mod tests {
     use super::*;
 
     fn read(text: &[u8]) -> Sources {
-        let mut sources = Sources::default();
-        sources.add(File {
-            path: "a.yaml".to_owned(),
-            asked: true,
-            content: Ok(text.to_vec()),
-        });
-        sources
+        Sources::of(&[("a.yaml", text)])
     }
 
     fn found(sources: &Sources) -> Vec<(&'static str, u32)> {

@@ -9,20 +9,12 @@ use std::collections::BTreeSet;
 use super::finding::Code;
 use super::plan::State;
 use super::report::{Defaults, Report};
-use super::source::{File, Sources};
+use super::source::Sources;
 
 const RG: &str = "/subscriptions/00000000-0000-0000-0000-00000000000a/resourcegroups/shop/providers/Microsoft.ManagedIdentity/userAssignedIdentities";
 
 fn read(files: &[(&str, &[u8])]) -> Sources {
-    let mut sources = Sources::default();
-    for (path, bytes) in files {
-        sources.add(File {
-            path: (*path).to_owned(),
-            asked: true,
-            content: Ok(bytes.to_vec()),
-        });
-    }
-    sources
+    Sources::of(files)
 }
 
 fn report(sources: &Sources, namespace: &str, namespaced: bool) -> Report {

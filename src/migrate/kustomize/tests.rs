@@ -2,26 +2,13 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::migrate::progress::Silent;
-use crate::migrate::source::File;
-
-fn sources(files: &[(&str, &str)]) -> Sources {
-    let mut sources = Sources::default();
-    for (path, text) in files {
-        sources.add(File {
-            path: (*path).to_owned(),
-            asked: true,
-            content: Ok(text.as_bytes().to_vec()),
-        });
-    }
-    sources
-}
 
 const IDENTITY: &str = "apiVersion: aadpodidentity.k8s.io/v1\nkind: AzureIdentity\nmetadata: {name: web}\n\
                         spec: {type: 0, resourceID: replace, clientID: replace}\n";
 
 /// What each environment has at a path of its first object, with the file and line it comes from.
 fn seen(files: &[(&str, &str)], path: &[&str]) -> BTreeMap<String, (String, String)> {
-    let sources = sources(files);
+    let sources = Sources::of(files);
     let (environments, _) = environments(&sources, &Silent);
     environments
         .iter()
@@ -41,7 +28,7 @@ fn pair(a: &str, b: &str) -> (String, String) {
 }
 
 fn reason(files: &[(&str, &str)]) -> String {
-    let (environments, findings) = environments(&sources(files), &Silent);
+    let (environments, findings) = environments(&Sources::of(files), &Silent);
     assert!(
         environments.iter().any(|e| e.unresolved.is_some()),
         "{environments:?}"
@@ -139,7 +126,7 @@ fn a_circle_ends() {
         ("a/kustomization.yaml", "resources: [../b]\n"),
         ("b/kustomization.yaml", "resources: [../a]\n"),
     ];
-    assert_eq!(environments(&sources(&circle), &Silent).0.len(), 1);
+    assert_eq!(environments(&Sources::of(&circle), &Silent).0.len(), 1);
     let entered = [
         circle[0],
         circle[1],
@@ -162,7 +149,7 @@ fn containers_are_merged_by_name_and_parts_deleted() {
         ("o/d.yaml", base),
         ("o/p.yaml", patch),
     ];
-    let (environments, findings) = environments(&sources(&files), &Silent);
+    let (environments, findings) = environments(&Sources::of(&files), &Silent);
     assert_eq!(findings, []);
     let template = environments[1].objects[0].node.at(&["spec", "template"]).unwrap();
     assert_eq!(template.at(&["metadata", "labels"]).unwrap().entries().len(), 1);
@@ -222,7 +209,7 @@ fn a_folder_that_flux_applies_in_several_ways_is_not_guessed() {
             ("one.yaml", one.as_str()),
             ("two.yaml", two),
         ];
-        let (environments, findings) = environments(&sources(&files), &Silent);
+        let (environments, findings) = environments(&Sources::of(&files), &Silent);
         (environments[1].unresolved.is_some(), findings.len())
     };
     assert_eq!(unresolved(&two), (true, 1));

@@ -146,15 +146,9 @@ fn value_in(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::migrate::source::File;
 
     fn found(text: &str) -> Vec<(u32, Option<String>, Form)> {
-        let mut sources = Sources::default();
-        sources.add(File {
-            path: "values.yaml".to_owned(),
-            asked: true,
-            content: Ok(text.as_bytes().to_vec()),
-        });
+        let sources = Sources::of(&[("values.yaml", text)]);
         let node = sources.files[0].documents[0].content.clone().unwrap();
         let holder = Reference {
             namespace: "shop".to_owned(),

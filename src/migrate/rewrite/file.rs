@@ -111,15 +111,10 @@ fn detached(head: &str) -> &str {
 mod tests {
     use super::*;
     use crate::migrate::edit::Step;
-    use crate::migrate::source::{File, Sources};
+    use crate::migrate::source::Sources;
 
     fn applied(edits: &FileEdits, text: &str) -> Option<String> {
-        let mut sources = Sources::default();
-        sources.add(File {
-            path: "a.yaml".to_owned(),
-            asked: true,
-            content: Ok(text.as_bytes().to_vec()),
-        });
+        let sources = Sources::of(&[("a.yaml", text)]);
         edits.apply(0, &sources.files[0], &Made::default()).unwrap()
     }
 

@@ -4,21 +4,13 @@ use serde_json::Value as Json;
 
 use super::*;
 use crate::migrate::progress::Silent;
-use crate::migrate::source::File;
 
 const ID: &str = "/subscriptions/00000000-0000-4000-8000-000000000001/resourceGroups/g/providers/\
                   Microsoft.ManagedIdentity/userAssignedIdentities";
 
 /// Files with short paths, rewritten all the way.
 fn rewritten(files: &[(&str, &str)]) -> Rewriting {
-    let mut sources = Sources::default();
-    for (path, text) in files {
-        sources.add(File {
-            path: (*path).to_owned(),
-            asked: true,
-            content: Ok(text.as_bytes().to_vec()),
-        });
-    }
+    let sources = Sources::of(files);
     let defaults = Defaults {
         namespace: "shop".to_owned(),
         namespaced: false,

@@ -4,7 +4,6 @@ use super::*;
 use crate::migrate::edit::{self, Edit};
 use crate::migrate::progress::Silent;
 use crate::migrate::report::{Defaults, analyse};
-use crate::migrate::source::File;
 
 /// What becomes of files of one document each, and which groups are not made.
 struct Outcome {
@@ -14,14 +13,7 @@ struct Outcome {
 }
 
 fn rewritten(files: &[(&str, &str)]) -> Outcome {
-    let mut sources = Sources::default();
-    for (path, text) in files {
-        sources.add(File {
-            path: (*path).to_owned(),
-            asked: true,
-            content: Ok(text.as_bytes().to_vec()),
-        });
-    }
+    let sources = Sources::of(files);
     let defaults = Defaults {
         namespace: "shop".to_owned(),
         namespaced: false,
