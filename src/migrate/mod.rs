@@ -1,10 +1,11 @@
 //! `wib migrate`: from aad-pod-identity to workload identity.
 //!
-//! It goes one way: files → source → kustomize → model → join → checks and plan → print. All but the first and
-//! this file are pure. Every node of every document keeps its place, through patches as well, so that each finding
-//! names the line to change. `live` reads clusters into files as well, and carries out plans there.
+//! It goes one way: files → source → kustomize → model → join → checks, plan and components → print or rewrite. All but
+//! the first and this file are pure. Every node of every document keeps its place, through patches as well, so that each
+//! finding names the line to change. `live` reads clusters into files as well, and carries out plans there.
 
 mod checks;
+mod components;
 mod edit;
 mod files;
 mod finding;

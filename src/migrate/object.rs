@@ -4,6 +4,12 @@ use std::sync::Arc;
 
 use super::yaml::{Mark, Node, Value};
 
+/// The label of pod identity, on pods.
+pub const LABEL: &str = "aadpodidbinding";
+
+/// The label that takes its place.
+pub const USE_LABEL: &str = "azure.workload.identity/use";
+
 /// Kinds without a namespace, of those that stand beside workloads.
 pub const CLUSTER_SCOPED: [&str; 14] = [
     "Namespace",

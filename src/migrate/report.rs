@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use super::components::Group;
 use super::finding::{Code, Finding, Severity};
 use super::join::{Index, Joined};
 use super::model::Model;
 use super::plan::{Chosen, Plan};
 use super::progress::Progress;
-use super::rewrite::Group;
 use super::source::Sources;
 use super::yaml::Mark;
-use super::{checks, kustomize, model, plan, rewrite};
+use super::{checks, components, kustomize, model, plan};
 
 /// How many there are of what.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -116,9 +116,9 @@ pub fn analyse<T>(
         .filter_map(|(model, workload)| index.workload(model, workload))
         .collect();
     let mut plan = plan::plan(sources, &models, &index, &joined, defaults.journal.as_ref());
-    let components = rewrite::components(sources, &models, &index, &joined, &plan);
+    let groups = components::groups(sources, &models, &index, &joined, &plan);
     if defaults.journal.is_none() {
-        let items = rewrite::items(sources, &components, &plan);
+        let items = components::items(sources, &groups, &plan);
         plan.beside_pods(items);
     }
     let mut findings = sources.findings.clone();
@@ -169,7 +169,7 @@ pub fn analyse<T>(
         models: &models,
         index: &index,
         joined: &joined,
-        components,
+        components: groups,
         report,
     })
 }

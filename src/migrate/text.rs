@@ -1,12 +1,12 @@
 //! Pod identity in text that is no YAML: templates and broken documents are searched line by line. Pure.
 
 use super::finding::{Code, Finding, Place};
-use super::model::LABEL;
+use super::object::LABEL;
 
 /// What a line can hold, what it means and what to do about it.
 const SIGNS: [(Sign, Code, &str, &str); 7] = [
     (
-        Sign::Key("aadpodidbinding"),
+        Sign::Key(LABEL),
         Code::TextOnly,
         "The label of pod identity, in text that cannot be parsed: which identity it selects is not known.",
         "Put the label azure.workload.identity/use: \"true\" and a serviceAccountName on the pod template, \

@@ -10,9 +10,8 @@ use super::Run;
 use super::client::{Error, Kubernetes};
 use super::journal::{self, Entry, Parameters, SwitchedClass, TRIES};
 use super::object::keeper;
-use super::switch::change;
+use crate::migrate::components::Class;
 use crate::migrate::plan::{Action, Item, Plan, Switch};
-use crate::migrate::rewrite::Class;
 use crate::migrate::source::Sources;
 
 /// Group of SecretProviderClasses.
@@ -155,7 +154,7 @@ pub async fn switch(run: &Run<'_>, class: &Class) -> Result<bool, Error> {
             users: class.users.iter().map(ToString::to_string).collect(),
         });
         journal::put(run.kubernetes, &class.at.namespace, &entry).await?;
-        match change(run.kubernetes, GROUP, &found, patch).await {
+        match run.kubernetes.change(GROUP, &found, patch).await {
             Err(error) if error.is_conflict() && tries < TRIES => {}
             other => return other.map(|()| true),
         }
@@ -181,7 +180,7 @@ pub async fn restore(kubernetes: &Kubernetes, namespace: &str, class: &SwitchedC
                     .to_owned(),
             ));
         }
-        match change(kubernetes, GROUP, &found, class.before.patch()).await {
+        match kubernetes.change(GROUP, &found, class.before.patch()).await {
             Err(error) if error.is_conflict() && tries < TRIES => {}
             other => return other.map(|()| true),
         }

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kube::api::{Api, ApiResource, DynamicObject, ListParams, TypeMeta};
+use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams, TypeMeta};
 use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::discovery::{Discovery, Scope};
 use kube::{Client, Config};
+use serde_json::{Value, json};
 use tower::timeout::TimeoutLayer;
 
+use super::FIELD_MANAGER;
 use super::kinds::KINDS;
 use crate::cli::ClusterArgs;
 
@@ -187,6 +189,21 @@ impl Kubernetes {
         let api = self.api(group, kind, namespace)?;
         let found = api.get_opt(name).await;
         found.map_err(|e| Error::call(format!("read {}", title(kind, namespace, name)), e))
+    }
+
+    /// Changes an object as it was read: if it is another one by now, that is a conflict.
+    pub async fn change(&self, group: &str, object: &DynamicObject, mut patch: Value) -> Result<(), Error> {
+        let kind = object.types.as_ref().map_or("", |types| types.kind.as_str());
+        let metadata = &object.metadata;
+        let name = metadata.name.as_deref().unwrap_or_default();
+        patch["metadata"]["resourceVersion"] = json!(metadata.resource_version);
+        let parameters = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let api = self.api(group, kind, metadata.namespace.as_deref())?;
+        let answer = api.patch(name, &parameters, &Patch::Merge(&patch)).await;
+        answer.map(drop).map_err(|e| Error::call("change it", e))
     }
 
     /// All objects of a kind that a selector leaves, page by page.

@@ -32,11 +32,11 @@ use read::{Scope, Snapshot};
 use say::Say;
 use verdict::Fate;
 
+use super::components::{self, Class};
 use super::finding::{Code, Finding, Place, Severity};
 use super::plan::{Action, Chosen, Item, Plan, Step};
 use super::progress::Silent;
 use super::report::{Defaults, Report, analyse};
-use super::rewrite::{self, Class};
 use super::source::{CLUSTER, Sources};
 use crate::cli::{ClusterArgs, MigrateArgs, MigrateStep};
 
@@ -182,7 +182,8 @@ async fn plan(
         journal: Some(chosen(&journals)),
     };
     let (mut report, classes) = analyse(&sources, &defaults, &Silent, |analysis| {
-        let classes = rewrite::classes(&analysis);
+        let plan = &analysis.report.plan;
+        let classes = components::classes(&sources, analysis.models, analysis.index, analysis.joined, plan);
         (analysis.report, classes)
     });
     classes::plan(&sources, &mut report.plan, &classes);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::classes::KIND;
 use super::client::{Error, Kubernetes, title};
 use super::journal::{self, Entry, State, Switched, SwitchedClass, TRIES};
-use super::switch::{change, workload};
+use super::switch::workload;
 use super::{Run, wait};
 use crate::migrate::model::POD_IDENTITY;
 
@@ -117,7 +117,7 @@ async fn one(kubernetes: &Kubernetes, namespace: &str, switched: &Switched) -> R
         let Some((found, patch)) = way_back(kubernetes, namespace, switched).await? else {
             return Ok(false);
         };
-        match change(kubernetes, &switched.group, &found, patch).await {
+        match kubernetes.change(&switched.group, &found, patch).await {
             Err(error) if error.is_conflict() && tries < TRIES => {}
             other => return other.map(|()| true),
         }

@@ -3,17 +3,17 @@
 
 use std::collections::BTreeMap;
 
-use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::api::DynamicObject;
 use serde_json::json;
 
 use super::client::{Error, Kubernetes};
 use super::journal::{self, Entry, Switched, TRIES};
 use super::object::{Pods, Template, keeper};
-use super::{FIELD_MANAGER, Run, classes, grant, wait};
+use super::{Run, classes, grant, wait};
 use crate::api::GROUP;
+use crate::migrate::components::Class;
 use crate::migrate::model::Reference;
 use crate::migrate::plan::{Plan, Switch};
-use crate::migrate::rewrite::Class;
 
 /// Carries it out.
 pub async fn switch(run: &mut Run<'_>, plan: &Plan, classes: &[Class]) -> Result<(), Error> {
@@ -190,31 +190,15 @@ async fn one(run: &Run<'_>, plan: &Plan, switch: &Switch, chosen: &mut bool) -> 
             identities: names(&mut switch.uses.iter().map(|(_, identity)| identity)),
         }));
         journal::put(run.kubernetes, &at.namespace, &entry).await?;
-        match change(run.kubernetes, switch.group(), &prepared.found, prepared.patch).await {
+        match run
+            .kubernetes
+            .change(switch.group(), &prepared.found, prepared.patch)
+            .await
+        {
             Err(error) if error.is_conflict() && tries < TRIES => {}
             other => return other.map(|()| true),
         }
     }
-}
-
-/// Changes an object as it was read: if it is another one by now, that is a conflict.
-pub async fn change(
-    kubernetes: &Kubernetes,
-    group: &str,
-    object: &DynamicObject,
-    mut patch: serde_json::Value,
-) -> Result<(), Error> {
-    let kind = object.types.as_ref().map_or("", |types| types.kind.as_str());
-    let metadata = &object.metadata;
-    let name = metadata.name.as_deref().unwrap_or_default();
-    patch["metadata"]["resourceVersion"] = json!(metadata.resource_version);
-    let parameters = PatchParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
-    let api = kubernetes.api(group, kind, metadata.namespace.as_deref())?;
-    let answer = api.patch(name, &parameters, &Patch::Merge(&patch)).await;
-    answer.map(drop).map_err(|e| Error::call("change it", e))
 }
 
 async fn bindings_are_ready(kubernetes: &Kubernetes, switch: &Switch) -> Result<(), Error> {

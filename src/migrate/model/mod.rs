@@ -21,6 +21,7 @@ use std::sync::Arc;
 use super::finding::{Code, Finding};
 use super::kustomize::{Environment, FILE_NAMES};
 use super::object::{CLUSTER_SCOPED, Object};
+pub use super::object::{LABEL, USE_LABEL};
 use super::progress::Progress;
 use super::source::Sources;
 use super::yaml::{Mark, Node, is_placeholder};
@@ -34,12 +35,6 @@ pub const POD_IDENTITY: &str = "aadpodidentity.k8s.io";
 pub const VELERO: &str = "Velero: leave only AZURE_SUBSCRIPTION_ID, AZURE_RESOURCE_GROUP and AZURE_CLOUD_NAME in its \
                           credentials, and set useAAD: \"true\" in the config of each BackupStorageLocation. Its plugin \
                           for Azure must be 1.8 or later.";
-
-/// The label, on pods.
-pub const LABEL: &str = "aadpodidbinding";
-
-/// The label that takes its place.
-pub const USE_LABEL: &str = "azure.workload.identity/use";
 
 /// A text and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]

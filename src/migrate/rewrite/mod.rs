@@ -6,7 +6,6 @@
 
 mod changes;
 mod clean;
-mod components;
 mod diff;
 mod file;
 mod group;
@@ -20,9 +19,7 @@ mod verify;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use changes::FileChange;
-pub use components::{Class, classes, groups as components, items};
 pub use diff::unified;
-pub use group::Group;
 use place::Place;
 use serde::Serialize;
 

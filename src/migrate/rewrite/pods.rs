@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
+use super::Place;
 use super::home::Home;
-use super::{Group, Place};
+use crate::migrate::components::Group;
 use crate::migrate::edit::{self, Change, Edit, Step};
 use crate::migrate::model::{LABEL, USE_LABEL, Workload};
 use crate::migrate::object::{Object, template_path};

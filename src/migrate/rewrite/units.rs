@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Group, Left, changes::Problem, file::Made, group, pods};
+use super::{Left, changes::Problem, file::Made, group, pods};
+use crate::migrate::components::Group;
 use crate::migrate::edit::Change;
 use crate::migrate::finding::{Finding, Severity};
 use crate::migrate::join::{Joined, Miss};

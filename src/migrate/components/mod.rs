@@ -6,22 +6,22 @@
 mod external_dns;
 mod external_secrets;
 mod gateway;
+mod group;
 mod items;
 mod keda;
 mod msi;
 mod secret_provider_class;
 
+pub use group::Group;
 pub use items::items;
 pub use secret_provider_class::Class;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Group;
 use crate::migrate::edit::{Change, Step};
 use crate::migrate::join::{Index, Joined, describe};
 use crate::migrate::model::{ArmId, Family, Identity, Model, Reference, Workload};
 use crate::migrate::plan::{Plan, Switch, WorkloadPlan};
-use crate::migrate::report::Analysis;
 use crate::migrate::source::Sources;
 use crate::migrate::yaml::{Mark, is_placeholder};
 
@@ -75,16 +75,14 @@ pub fn groups<'m>(
 }
 
 /// The SecretProviderClasses that use pod identity, and what becomes of each.
-pub fn classes(analysis: &Analysis<'_, '_>) -> Vec<Class> {
-    let Analysis {
-        sources,
-        models,
-        index,
-        joined,
-        report,
-        ..
-    } = analysis;
-    secret_provider_class::all(&Context::new(sources, models, index, joined, &report.plan))
+pub fn classes<'m>(
+    sources: &Sources,
+    models: &'m [Model],
+    index: &Index<'m>,
+    joined: &[Joined<'m>],
+    plan: &Plan,
+) -> Vec<Class> {
+    secret_provider_class::all(&Context::new(sources, models, index, joined, plan))
 }
 
 /// A group. Workloads that need it do not switch without it, whether it can be made or not.
