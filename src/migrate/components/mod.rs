@@ -92,16 +92,9 @@ fn group(
     with: Vec<Reference>,
     decision: Decision,
 ) -> Group {
-    let (edits, blocked) = match decision {
-        Ok(edits) => (edits, None),
-        Err(reason) => (Vec::new(), Some(reason)),
-    };
     Group {
-        subject: subject.clone(),
-        environment,
-        edits,
         with,
-        blocked,
+        ..Group::of(subject, environment, decision)
     }
 }
 

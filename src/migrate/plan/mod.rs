@@ -3,6 +3,7 @@
 mod accounts;
 mod draft;
 mod id;
+mod leftover;
 mod objects;
 mod steps;
 
@@ -217,9 +218,9 @@ pub fn plan<'a>(
         plan.findings
             .push(Finding::new(Code::CredentialLimit, place, reason, action));
     }
-    let mut leftover = steps::leftover(models, index, &drafts);
+    let mut leftover = leftover::leftover(models, index, &drafts);
     if journal.is_none() {
-        steps::add_orphans(sources, models, index, &mut leftover);
+        leftover::add_orphans(sources, models, index, &mut leftover);
     }
     plan.removals = leftover
         .iter()
