@@ -1,7 +1,6 @@
 //! Wiring: from settings to a running operator.
 
 mod lead;
-mod observe;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,26 +9,27 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use kube::Client;
+use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::api::WorkloadIdentityBinding;
+use crate::api::{ManagedIdentity, WorkloadIdentityBinding};
 use crate::azure::{
-    Arm, AzureSettings, CredentialSettings, Endpoints, Fenced, LaneSettings, Lanes, Pace, SetupError,
+    Arm, AzureMetrics, AzureSettings, CredentialSettings, Endpoints, Fenced, LaneSettings, Lanes,
+    RateLimiter, SetupError,
 };
 use crate::cli::RunArgs;
-use crate::controller::{self, Parts, SystemClock, ThreadJitter};
-use crate::domain::backoff::Intervals;
-use crate::domain::{Defaults, text};
+use crate::controller::{self, ControllerMetrics, Parts, Retention, SystemClock, ThreadJitter};
+use crate::core::backoff::Intervals;
+use crate::core::{Defaults, text};
 use crate::runtime::client::{self, Cluster};
 use crate::runtime::issuer::Source;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::readiness::{Gate, Readiness};
 use crate::runtime::{crd, issuer, server};
 use lead::Campaign;
-use observe::MetricsObserver;
 
 /// Why the operator ended, in one sentence, with the exit code that says the same.
 #[derive(Debug, thiserror::Error)]
@@ -114,9 +114,11 @@ impl App {
             address,
         } = self;
         info!(%address, "listening");
-        let metrics = Metrics::default();
+        let mut registry = Registry::default();
+        let azure_metrics = AzureMetrics::register(&mut registry);
+        let controller_metrics = ControllerMetrics::register(&mut registry);
+        let metrics = Metrics::new(registry);
         let readiness = Readiness::default();
-        let observer = Arc::new(MetricsObserver::new(metrics.clone()));
         // Who does not get as far as the election does not lead either.
         metrics.leads(&args.election.lease_name, false);
 
@@ -136,8 +138,8 @@ impl App {
         let kubernetes = cluster
             .client(leadership.clone(), &metrics.requests)
             .map_err(unusable)?;
-        let pace = Arc::new(Pace::new(args.azure.azure_pacing, shutdown.clone()));
-        let azure = Arc::new(Arm::new(&azure_settings(&args)?, pace.clone(), observer.clone())?);
+        let limiter = Arc::new(RateLimiter::new(args.azure.azure_pacing, shutdown.clone()));
+        let azure = Arc::new(Arm::new(&azure_settings(&args)?, limiter.clone(), azure_metrics)?);
 
         let work = async {
             let source = issuer_source(&args);
@@ -167,9 +169,9 @@ impl App {
             let every = args.kubernetes.issuer_refresh_interval;
             let following = issuer::follow(source, kubernetes.clone(), every, publish);
             let azure = Arc::new(Fenced::new(azure, Arc::new(lead::Claim(leadership))));
-            let lanes = Lanes::new(azure, pace, lane_settings(&args), Arc::new(ThreadJitter));
+            let lanes = Lanes::new(azure, limiter, lane_settings(&args), Arc::new(ThreadJitter));
             let gate = readiness.clone();
-            let parts = parts(&args, kubernetes.clone(), lanes, known, observer);
+            let parts = parts(&args, kubernetes.clone(), lanes, known, controller_metrics);
             let controller = controller::run(parts, shutdown.clone(), move || {
                 gate.open(Gate::Watches);
                 info!("watching bindings");
@@ -190,9 +192,7 @@ impl App {
         };
         tokio::select! {
             result = work => result,
-            result = server::serve(listener, readiness.clone(), metrics.clone()) => {
-                Err(Failure::Other(format!("the HTTP server has ended: {result:?}")))
-            }
+            never = server::serve(listener, readiness.clone(), metrics.clone()) => match never {},
             () = deadline => {
                 warn!("visits under way did not end in time; the next run goes on with them");
                 Ok(())
@@ -225,6 +225,7 @@ async fn prepare(
     )?;
     info!(issuer, "the cluster's issuer");
     crd::wait_for::<WorkloadIdentityBinding>(kubernetes).await;
+    crd::wait_for::<ManagedIdentity>(kubernetes).await;
     readiness.open(Gate::Crd);
     Ok(issuer)
 }
@@ -359,7 +360,7 @@ fn parts(
     client: Client,
     lanes: Lanes,
     issuer: watch::Receiver<String>,
-    observer: Arc<MetricsObserver>,
+    metrics: ControllerMetrics,
 ) -> Parts {
     let bindings = &args.bindings;
     Parts {
@@ -380,12 +381,16 @@ fn parts(
             retry_max: bindings.max_retry_interval,
             slow: bindings.slow_retry_interval,
         },
+        retention: Retention {
+            orphans: bindings.orphan_grace_period,
+            former_issuers: bindings.former_issuer_retention,
+        },
         namespace: args.kubernetes.watch_namespace.clone(),
         watch_timeout: args.kubernetes.watch_timeout,
         concurrency: bindings.concurrency,
         clock: Arc::new(SystemClock),
         jitter: Arc::new(ThreadJitter),
-        observer,
+        metrics,
         instance: lead::pod_name(args),
     }
 }

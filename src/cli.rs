@@ -86,10 +86,10 @@ pub struct BindingArgs {
     #[arg(long, env = "WIB_CREDENTIAL_PREFIX", value_name = "PREFIX", default_value = "wib", value_parser = values::prefix)]
     pub credential_prefix: String,
     /// Subscription of identities that a binding gives by name only.
-    #[arg(long, env = "AZURE_SUBSCRIPTION_ID", value_name = "GUID")]
+    #[arg(long, env = "AZURE_SUBSCRIPTION_ID", value_name = "GUID", value_parser = values::subscription)]
     pub subscription_id: Option<String>,
     /// Resource group of identities that a binding gives by name only.
-    #[arg(long, env = "WIB_RESOURCE_GROUP", value_name = "NAME")]
+    #[arg(long, env = "WIB_RESOURCE_GROUP", value_name = "NAME", value_parser = values::resource_group)]
     pub resource_group: Option<String>,
     /// What happens to a credential when its binding is deleted and names no policy.
     #[arg(
@@ -100,6 +100,14 @@ pub struct BindingArgs {
         ignore_case = true
     )]
     pub deletion_policy: DeletionPolicy,
+    /// How long a credential that the operator made and that no binding wants any more stays before it is deleted.
+    /// One whose grant is withdrawn goes at once.
+    #[arg(long, env = "WIB_ORPHAN_GRACE_PERIOD", value_name = "DURATION", default_value = "1h", value_parser = values::interval)]
+    pub orphan_grace_period: Duration,
+    /// After a change of the cluster's issuer, how long the credentials of the former one stay: the longest lifetime of a
+    /// token, which the pod webhook bounds to 24 hours.
+    #[arg(long, env = "WIB_FORMER_ISSUER_RETENTION", value_name = "DURATION", default_value = "24h", value_parser = values::interval)]
+    pub former_issuer_retention: Duration,
     /// Time between two looks at an identity that is in order.
     #[arg(long, env = "WIB_DRIFT_INTERVAL", value_name = "DURATION", default_value = "10m", value_parser = values::interval)]
     pub drift_interval: Duration,
@@ -112,7 +120,7 @@ pub struct BindingArgs {
     /// How long a list that lacks the operator's own write is taken for stale, not for drift.
     #[arg(long, env = "WIB_READ_AFTER_WRITE_GRACE", value_name = "DURATION", default_value = "2m", value_parser = values::interval)]
     pub read_after_write_grace: Duration,
-    /// How many bindings are visited at the same time.
+    /// How many bindings are reconciled at the same time.
     #[arg(long, env = "WIB_CONCURRENCY", value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub concurrency: u16,
 }
@@ -177,7 +185,7 @@ pub struct KubernetesArgs {
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
     /// Watch the bindings of this namespace only.
-    #[arg(long, env = "WIB_WATCH_NAMESPACE", value_name = "NAMESPACE")]
+    #[arg(long, env = "WIB_WATCH_NAMESPACE", value_name = "NAMESPACE", value_parser = values::namespace)]
     pub watch_namespace: Option<String>,
     /// How long a watch lasts before the API server ends it and the operator asks anew. A connection
     /// that has gone silent is noticed 5 seconds after that.
@@ -201,7 +209,7 @@ pub struct ElectionArgs {
     #[arg(long, env = "WIB_LEADER_ELECT", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub leader_elect: bool,
     /// Namespace of the lease. By default the pod's own, else workload-identity-binding-system.
-    #[arg(long, env = "WIB_LEASE_NAMESPACE", value_name = "NAMESPACE", value_parser = values::object_name)]
+    #[arg(long, env = "WIB_LEASE_NAMESPACE", value_name = "NAMESPACE", value_parser = values::namespace)]
     pub lease_namespace: Option<String>,
     /// Name of the lease.
     #[arg(long, env = "WIB_LEASE_NAME", value_name = "NAME", default_value = "workload-identity-binding", value_parser = values::object_name)]
@@ -236,7 +244,7 @@ pub struct ProcessArgs {
     /// How long to try to reach Kubernetes and Azure before giving up.
     #[arg(long, env = "WIB_STARTUP_TIMEOUT", value_name = "DURATION", default_value = "1m", value_parser = values::interval)]
     pub startup_timeout: Duration,
-    /// How long visits under way may take after a signal to stop.
+    /// How long reconciles under way may take after a signal to stop.
     #[arg(long, env = "WIB_SHUTDOWN_TIMEOUT", value_name = "DURATION", default_value = "25s", value_parser = values::interval)]
     pub shutdown_timeout: Duration,
 }
@@ -294,6 +302,9 @@ mod tests {
             "--issuer=",
             "--azure-tenant-id=t",
             "--azure-ca-bundle=",
+            "--subscription-id=",
+            "--resource-group=",
+            "--watch-namespace=",
         ])
         .unwrap();
         let Command::Run(args) = cli.command else {
@@ -301,6 +312,11 @@ mod tests {
         };
         let args = args.without_blanks();
         assert_eq!((args.bindings.issuer, args.azure.azure_ca_bundle), (None, None));
+        assert_eq!(
+            (args.bindings.subscription_id, args.bindings.resource_group),
+            (None, None)
+        );
+        assert_eq!(args.kubernetes.watch_namespace, None);
         assert_eq!(args.azure.azure_tenant_id.as_deref(), Some("t"));
     }
 

@@ -8,7 +8,7 @@
 use crate::api::{WorkloadIdentityBinding, WorkloadIdentityBindingStatus};
 use crate::azure::{self, AzureError, Operation};
 use crate::controller;
-use crate::domain::{Defaults, Desired, Fault, IdentityId, ownership, text};
+use crate::core::{Credential, Defaults, Desired, Fault, IdentityId, conditions, text};
 use crate::runtime::issuer;
 
 /// Longest error that may go into a condition.
@@ -73,7 +73,13 @@ pub fn refusal(data: &[u8]) {
 pub fn list(data: &[u8]) {
     match azure::fuzzing::list(data) {
         Some(Err(error)) => assert_fit(&error),
-        Some(Ok(found)) => assert!(found.len() <= data.len()),
+        Some(Ok(found)) => {
+            assert!(found.len() <= data.len());
+            for Credential { name, tuple } in &found.credentials {
+                let parts = [name, &tuple.issuer, &tuple.subject, &tuple.audience];
+                assert!(parts.iter().all(|part| !part.is_empty()), "{found:?}");
+            }
+        }
         None => unreachable!("the adapter waits for nothing"),
     }
 }
@@ -121,25 +127,19 @@ pub fn binding(data: &[u8]) {
         audience: "api://AzureADTokenExchange".to_owned(),
         prefix: "wib".to_owned(),
     };
-    let status = binding.status.clone().unwrap_or_default();
-    status_of(&status);
+    status(&binding.status.clone().unwrap_or_default());
     let Ok(desired) = Desired::new("shop", &binding.spec, &defaults, "https://issuer/") else {
         return;
     };
     assert!(desired.credential.name.len() <= 120);
-    let _ = ownership::memory_of(&status, &desired.identity);
-    assert!(ownership::superseded(&status, &desired).len() <= status.superseded.len() + 1);
 }
 
-fn status_of(status: &WorkloadIdentityBindingStatus) {
-    for entry in ownership::remembered(status) {
-        let doomed = ownership::doomed(&[], &entry.credential, "shop");
-        let tuple = ownership::tuple_of(&entry.credential);
-        let ours = tuple
-            .service_account()
-            .is_some_and(|(namespace, _)| namespace == "shop");
-        assert!(doomed.is_none() || ours, "{entry:?} of another namespace is ours");
-    }
+/// A status is nothing but a report: read back and written again, it says the same of every step.
+fn status(status: &WorkloadIdentityBindingStatus) {
+    let outcome = conditions::outcome(status);
+    let now = jiff::Timestamp::UNIX_EPOCH;
+    let again = conditions::status(&outcome, status, status.observed_generation, now);
+    assert_eq!(conditions::outcome(&again).steps(), outcome.steps());
 }
 
 /// ServiceAccounts, with whatever stands in their annotations and managedFields.

@@ -1,16 +1,17 @@
 //! Kubernetes operator that makes an Azure user-assigned managed identity trust a ServiceAccount.
 //!
-//! Start at [`domain`] for the rules, at [`controller`] for the flow, at [`app`] for the wiring.
+//! Start at [`core`] for the rules, at [`controller`] for the flow, at [`app`] for the wiring.
 
 pub mod api;
 pub mod app;
 pub mod azure;
 pub mod cli;
 pub mod controller;
-pub mod domain;
+pub mod core;
 pub mod fairness;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod metrics;
 pub mod migrate;
 pub mod runtime;

@@ -15,7 +15,7 @@ use workload_identity_binding::runtime::telemetry;
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run(*args).map(|()| 0),
-        Command::Crd => api::crd_yaml()
+        Command::Crd => api::crds_yaml()
             .map(|yaml| {
                 print!("{yaml}");
                 0

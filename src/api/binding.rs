@@ -123,7 +123,7 @@ pub struct IdentityReference {
 }
 
 /// Names the ServiceAccount and says what to write on it.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.tokenExpirationSeconds) || !has(self.annotate) || self.annotate")
     .message("tokenExpirationSeconds is an annotation: it needs annotate: true"))]
@@ -154,7 +154,7 @@ fn yes() -> bool {
 }
 
 /// What to do with a credential that already trusts this ServiceAccount under another name.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Adoption {
     /// Use it as it is. It is never changed and never deleted by the operator.
     #[default]
@@ -167,7 +167,9 @@ pub enum Adoption {
 /// `--deletion-policy` says. `Delete`: the credential that the operator made is deleted and the
 /// annotations are taken back. `Retain`: both stay, and the workload keeps its access.
 // The definition shows this text and not the field's: of an optional enum kube keeps that of the type.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(
+    JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash, clap::ValueEnum,
+)]
 pub enum DeletionPolicy {
     /// Delete the credential that the operator created and take the annotations back.
     #[default]

@@ -95,6 +95,8 @@ pub enum Reason {
     ServiceAccountTaken,
     /// Another field manager holds a different value on the ServiceAccount.
     FieldConflict,
+    /// The binding changes faster than the operator can work on it.
+    ObjectChanging,
     /// The Kubernetes API refused or failed a call of the operator.
     KubernetesUnavailable,
 }
@@ -140,6 +142,7 @@ impl Reason {
             | Self::AzureUnavailable
             | Self::AzureLoginFailed
             | Self::WriteContended
+            | Self::ObjectChanging
             | Self::KubernetesUnavailable => RetrySoon,
             Self::AzureAccessDenied | Self::ServiceAccountNotFound => RetrySlowly,
             Self::NotAuthorized

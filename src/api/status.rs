@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadIdentityBindingStatus {
-    /// Generation of the spec that the conditions speak of; -1 until the first visit.
+    /// Generation of the spec that the conditions speak of; -1 until the operator has looked at it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Ready, Authorized, IdentityResolved, CredentialSynced, ServiceAccountAnnotated; and, only
@@ -23,20 +23,17 @@ pub struct WorkloadIdentityBindingStatus {
     /// The managed identity as Azure answers for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<IdentityStatus>,
-    /// The federated identity credential. Recorded before it is created, so that a crash between
-    /// the two never loses one.
+    /// The federated identity credential that trusts the ServiceAccount. A report: what the operator has made
+    /// is on record in the `ManagedIdentity` of the identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<CredentialStatus>,
     /// The ServiceAccount that carries the ids.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_account: Option<ServiceAccountStatus>,
-    /// What an earlier spec or issuer asked for and that is still to be taken back.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub superseded: Vec<Superseded>,
 }
 
 /// The managed identity as Azure answers for it.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[serde(rename_all = "camelCase")]
 pub struct IdentityStatus {
     /// ARM id, as the spec gives or completes it.
@@ -54,7 +51,7 @@ pub struct IdentityStatus {
 }
 
 /// The federated identity credential.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[serde(rename_all = "camelCase")]
 pub struct CredentialStatus {
     /// Name on the identity: prefix, namespace, ServiceAccount, and a hash over the other three.
@@ -76,7 +73,7 @@ pub struct CredentialStatus {
 }
 
 /// Who made a credential, and so who may delete it.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum CredentialOrigin {
     /// This operator: repaired on drift, deleted with the binding.
     #[default]
@@ -86,7 +83,7 @@ pub enum CredentialOrigin {
 }
 
 /// The ServiceAccount that carries the ids.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceAccountStatus {
     /// Name, in the namespace of the binding.
@@ -101,23 +98,11 @@ pub struct ServiceAccountStatus {
 }
 
 /// Who made the ServiceAccount.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ServiceAccountOrigin {
     /// It was there.
     #[default]
     Existing,
     /// `create: true` made it; it is owned by the binding.
     Created,
-}
-
-/// A credential on an identity that the current spec and issuer no longer ask for.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct Superseded {
-    /// ARM id of the identity that holds it.
-    #[serde(default)]
-    pub resource_id: String,
-    /// The credential.
-    #[serde(default)]
-    pub credential: CredentialStatus,
 }

@@ -1,27 +1,43 @@
-//! [`ManagedIdentities`] over Azure Resource Manager, by `azure_mgmt_msi`.
+//! [`ManagedIdentities`] over Azure Resource Manager.
+//!
+//! `azure_mgmt_msi` makes the requests, but for lists. What comes back is read here: its models refuse a
+//! whole answer for one entry that they do not know.
+
+mod pages;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use azure_core_mgmt as legacy;
 use azure_mgmt_msi::package_2023_01_31::{Client, models};
-use futures::TryStreamExt;
+use legacy::auth::TokenCredential;
+use legacy::error::ErrorKind;
+use serde_json::Value;
+use tracing::debug;
+use url::Url;
 
+use self::pages::Pages;
 use super::failed::{self, broken};
 use super::login::Login;
+use super::metrics::AzureMetrics;
 use super::transport::Transport;
-use super::{
-    AzureError, AzureSettings, Identity, ManagedIdentities, Observer, Operation, Pace, SetupError, http,
-};
-use crate::domain::{Credential, Fault, IdentityId, Tuple, text};
+use super::{AzureError, AzureSettings, ManagedIdentities, Operation, RateLimiter, SetupError, http};
+use crate::core::{Credential, Fault, Holdings, Identity, IdentityId, text};
+
+/// Of the package of `azure_mgmt_msi` that is used here.
+const API_VERSION: &str = "2023-01-31";
 
 /// Azure Resource Manager, api-version 2023-01-31: the oldest stable one with federated
 /// credentials, and the same contract in every later one.
 pub struct Arm {
     client: Client,
+    transport: Arc<dyn legacy::HttpClient>,
+    endpoint: Url,
     login: Arc<Login>,
-    observer: Arc<dyn Observer>,
+    limiter: Arc<RateLimiter>,
+    metrics: AzureMetrics,
+    timeout: Duration,
 }
 
 impl Arm {
@@ -31,31 +47,35 @@ impl Arm {
     /// Names the setting or the file that is missing or wrong.
     pub fn new(
         settings: &AzureSettings,
-        pace: Arc<Pace>,
-        observer: Arc<dyn Observer>,
+        limiter: Arc<RateLimiter>,
+        metrics: AzureMetrics,
     ) -> Result<Self, SetupError> {
         let http = http::client(settings.ca_bundle.as_deref(), settings.timeout)?;
         let login = Arc::new(Login::new(settings, http.clone())?);
         let endpoint = settings.endpoints.resource_manager.clone();
         let scope = settings.endpoints.scope.clone();
-        let transport = Transport {
+        let transport = Arc::new(Transport {
             client: http,
             endpoint: endpoint.clone(),
-            pace,
-            observer: observer.clone(),
-        };
+            limiter: limiter.clone(),
+            metrics: metrics.clone(),
+        });
         let client = Client::builder(login.clone())
-            .endpoint(endpoint)
+            .endpoint(endpoint.clone())
             .scopes(&[&scope])
             // When to try again is decided above, by what the answer means.
             .retry(legacy::RetryOptions::none())
-            .transport(legacy::TransportOptions::new(Arc::new(transport)))
+            .transport(legacy::TransportOptions::new(transport.clone()))
             .build()
             .map_err(|error| SetupError::Setting(format!("the Azure client cannot be set up: {error}")))?;
         Ok(Self {
             client,
+            transport,
+            endpoint,
             login,
-            observer,
+            limiter,
+            metrics,
+            timeout: settings.timeout,
         })
     }
 
@@ -69,9 +89,17 @@ impl Arm {
         let result = token
             .map(drop)
             .map_err(|error| failed::login(&text::cause(&error)));
-        self.observer
-            .called(Operation::GetToken, started.elapsed(), result.as_ref().err());
+        self.ended(Operation::GetToken, started, result.as_ref().err());
         result
+    }
+
+    /// One page of a list. `azure_mgmt_msi` lists, and follows links, only with its own models.
+    async fn get(&self, url: Url) -> legacy::Result<legacy::Response> {
+        let token = TokenCredential::get_token(&*self.login, &[]).await?;
+        let mut request = legacy::Request::new(url, legacy::Method::Get);
+        let bearer = format!("Bearer {}", token.token.secret());
+        request.insert_header(legacy::headers::AUTHORIZATION, bearer);
+        self.transport.execute_request(&request).await
     }
 
     async fn call<T>(
@@ -88,9 +116,22 @@ impl Arm {
         {
             self.login.refused();
         }
-        self.observer
-            .called(operation, started.elapsed(), result.as_ref().err());
+        self.ended(operation, started, result.as_ref().err());
         result
+    }
+
+    fn ended(&self, operation: Operation, started: Instant, error: Option<&AzureError>) {
+        self.metrics.called(operation, started.elapsed(), error);
+        if let Some(error) = error {
+            tracing::debug!(
+                operation = operation.as_str(),
+                fault = error.fault.as_str(),
+                status = error.status,
+                code = error.code,
+                request_id = error.request_id,
+                "call to Azure failed"
+            );
+        }
     }
 }
 
@@ -102,35 +143,42 @@ impl ManagedIdentities for Arm {
             id.resource_group(),
             id.name(),
         );
-        let operation = Operation::GetIdentity;
-        let answer = self
-            .call(operation, id, async { request.send().await?.into_body().await })
-            .await?;
-        let ids = answer.properties.and_then(|p| {
-            Some(Identity {
-                client_id: p.client_id.filter(|id| !id.is_empty())?,
-                principal_id: p.principal_id.filter(|id| !id.is_empty())?,
-                tenant_id: p.tenant_id.filter(|id| !id.is_empty())?,
-            })
-        });
-        ids.ok_or_else(|| broken(operation, "the answer lacks clientId, principalId or tenantId"))
+        self.call(Operation::GetIdentity, id, async {
+            let answer = request.send().await?.into_raw_response();
+            identity(&answer.into_body().collect().await?)
+        })
+        .await
     }
 
-    async fn credentials(&self, id: &IdentityId) -> Result<Vec<Credential>, AzureError> {
-        let request = self.client.federated_identity_credentials_client().list(
-            id.subscription(),
-            id.resource_group(),
-            id.name(),
-        );
+    async fn credentials(&self, id: &IdentityId) -> Result<Holdings, AzureError> {
         let operation = Operation::ListCredentials;
-        let pages: Vec<_> = self
-            .call(operation, id, request.into_stream().try_collect())
-            .await?;
-        pages
-            .into_iter()
-            .flat_map(|page| page.value)
-            .map(|c| credential(operation, c))
-            .collect()
+        let started = Instant::now();
+        let (mut pages, first) = Pages::of(&self.endpoint, id);
+        let mut next = Some(first);
+        while let Some(url) = next {
+            next = self
+                .call(operation, id, async {
+                    let answer = self.get(url).await?;
+                    pages.add(&answer.into_body().collect().await?)
+                })
+                .await?;
+            if next.is_some() {
+                if started.elapsed() > self.timeout {
+                    return Err(broken(operation, "the pages of the list took too long"));
+                }
+                // Whoever asked has waited for one call. Those that come later pay for this one.
+                self.limiter.charge(id.subscription(), operation);
+            }
+        }
+        let held = pages.held();
+        for name in &held.unreadable {
+            debug!(
+                identity = id.key(),
+                credential = text::quote(name),
+                "a credential that the operator cannot read"
+            );
+        }
+        Ok(held)
     }
 
     async fn put(&self, id: &IdentityId, credential: &Credential) -> Result<(), AzureError> {
@@ -178,26 +226,22 @@ impl ManagedIdentities for Arm {
     }
 }
 
-fn credential(
-    operation: Operation,
-    found: models::FederatedIdentityCredential,
-) -> Result<Credential, AzureError> {
-    let name = found.proxy_resource.resource.name;
-    let (Some(name), Some(properties)) = (name, found.properties) else {
-        return Err(broken(
-            operation,
-            "a credential in the answer lacks its name or its properties",
-        ));
+/// The ids of an identity, whatever else stands in the answer.
+fn identity(body: &[u8]) -> legacy::Result<Identity> {
+    let found: Value = serde_json::from_slice(body)?;
+    let id = |member: &str| {
+        let id = found.get("properties")?.get(member)?.as_str()?;
+        Some(id.to_owned()).filter(|id| !id.is_empty())
     };
-    Ok(Credential {
-        name,
-        tuple: Tuple {
-            issuer: properties.issuer,
-            subject: properties.subject,
-            // Azure takes exactly one; more would equal nothing that we want, as it should.
-            audience: properties.audiences.join(" "),
-        },
-    })
+    let ids = || {
+        Some(Identity {
+            client_id: id("clientId")?,
+            principal_id: id("principalId")?,
+            tenant_id: id("tenantId")?,
+        })
+    };
+    let lacks = "the answer lacks clientId, principalId or tenantId";
+    ids().ok_or_else(|| legacy::Error::message(ErrorKind::Other, lacks))
 }
 
 #[cfg(any(test, fuzzing))]

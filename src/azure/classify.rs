@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::error::Operation;
-use crate::domain::Fault;
+use crate::core::Fault;
 
 /// An answer that is no success.
 #[derive(Clone, Copy, Debug)]

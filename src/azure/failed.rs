@@ -10,7 +10,7 @@ use legacy::error::ErrorKind;
 use super::login::LoginError;
 use super::transport::Refusal;
 use super::{AzureError, Operation, classify};
-use crate::domain::{Fault, IdentityId, text};
+use crate::core::{Fault, IdentityId, text};
 
 /// Longest AADSTS code that is quoted; today's have 12 or 13 characters.
 const MAX_LOGIN_CODE: usize = 20;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 
-use super::{AzureError, Identity, ManagedIdentities, Operation};
-use crate::domain::{Credential, Fault, IdentityId};
+use super::{AzureError, ManagedIdentities, Operation};
+use crate::core::{Credential, Fault, Holdings, Identity, IdentityId};
 
 /// How much of the claim must be left to begin a write. An ordinary write takes less, so few are
 /// cut; and a claim that is renewed in time never has so little left.
@@ -68,7 +68,7 @@ impl<A: ManagedIdentities> ManagedIdentities for Fenced<A> {
         self.azure.identity(id).await
     }
 
-    async fn credentials(&self, id: &IdentityId) -> Result<Vec<Credential>, AzureError> {
+    async fn credentials(&self, id: &IdentityId) -> Result<Holdings, AzureError> {
         self.azure.credentials(id).await
     }
 
@@ -88,7 +88,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::domain::Tuple;
+    use crate::core::Tuple;
 
     /// Notes writes; reads answer nothing.
     #[derive(Default)]
@@ -104,9 +104,9 @@ mod tests {
                 tenant_id: String::new(),
             })
         }
-        async fn credentials(&self, _: &IdentityId) -> Result<Vec<Credential>, AzureError> {
+        async fn credentials(&self, _: &IdentityId) -> Result<Holdings, AzureError> {
             self.0.lock().unwrap().push("credentials");
-            Ok(Vec::new())
+            Ok(Holdings::default())
         }
         async fn put(&self, _: &IdentityId, _: &Credential) -> Result<(), AzureError> {
             self.0.lock().unwrap().push("put");

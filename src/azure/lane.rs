@@ -1,10 +1,10 @@
-//! One lane per identity: shared reads, one writer, at Azure's pace.
+//! One lane per identity: shared reads, one writer, at Azure's rate.
 //!
 //! Azure refuses two credential writes on one identity at the same time, and its limits are counted
 //! per identity, subscription and tenant. So every access to an identity goes through its lane:
 //! readers share one answer; writers take turns, removals first and fairly between namespaces, each
 //! planning on what the one before has left; and a call goes out only when the lane's view says
-//! that it is needed and the pace allows it.
+//! that it is needed and the rate limiter allows it.
 
 mod view;
 
@@ -14,16 +14,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{info, warn};
 
 use self::view::{Freshness, View};
-use super::pace::{Busy, IdentityPace, Pace};
-use super::{AzureError, Identity, ManagedIdentities, Operation};
-use crate::domain::backoff::Jitter;
-use crate::domain::credential::MAX_PER_IDENTITY;
-use crate::domain::plan::{Plan, Step};
-use crate::domain::{Credential, Fault, IdentityId};
-use crate::fairness::{Party, Turns};
+use super::rate_limit::{Busy, IdentityLimiter, RateLimiter};
+use super::{AzureError, ManagedIdentities, Operation};
+use crate::core::backoff::Jitter;
+use crate::core::credential::MAX_PER_IDENTITY;
+use crate::core::plan::{Plan, PlanInput, Step, plan};
+use crate::core::{Credential, Fault, Holdings, Identity, IdentityId, Snapshot};
+use crate::fairness::{FairSemaphore, Flow, Permit};
 
 /// From so many credentials on, the log names the identity at every list: somebody should make room in time.
 const NEARLY_FULL: usize = MAX_PER_IDENTITY - 2;
@@ -54,17 +54,6 @@ impl Default for LaneSettings {
     }
 }
 
-/// What an identity is and holds.
-#[derive(Clone, Debug)]
-pub struct Snapshot {
-    /// The identity.
-    pub identity: Identity,
-    /// Its credentials, whoever made them.
-    pub credentials: Vec<Credential>,
-    /// How long ago the older of the two was read.
-    pub age: Duration,
-}
-
 /// All lanes.
 pub struct Lanes {
     common: Arc<Common>,
@@ -74,7 +63,7 @@ pub struct Lanes {
 struct Common {
     azure: Arc<dyn ManagedIdentities>,
     settings: LaneSettings,
-    pace: Arc<Pace>,
+    limiter: Arc<RateLimiter>,
     jitter: Arc<dyn Jitter>,
 }
 
@@ -82,11 +71,11 @@ struct Common {
 pub struct Lane {
     id: IdentityId,
     common: Arc<Common>,
-    pace: IdentityPace,
+    limiter: IdentityLimiter,
     view: Mutex<View>,
     /// Held during a call: one at a time, and whoever waited finds its answer in the view.
     calling: tokio::sync::Mutex<()>,
-    writer: Arc<Turns>,
+    writer: Arc<FairSemaphore>,
     /// Writes in a row that met another client's.
     contended: AtomicU32,
 }
@@ -95,7 +84,7 @@ impl Lanes {
     /// No lanes yet.
     pub fn new(
         azure: Arc<dyn ManagedIdentities>,
-        pace: Arc<Pace>,
+        limiter: Arc<RateLimiter>,
         settings: LaneSettings,
         jitter: Arc<dyn Jitter>,
     ) -> Self {
@@ -103,7 +92,7 @@ impl Lanes {
             common: Arc::new(Common {
                 azure,
                 settings,
-                pace,
+                limiter,
                 jitter,
             }),
             lanes: Mutex::default(),
@@ -138,11 +127,11 @@ impl Lane {
     fn new(id: &IdentityId, common: Arc<Common>) -> Self {
         Self {
             id: id.clone(),
-            pace: IdentityPace::new(id.subscription(), common.pace.clone()),
+            limiter: IdentityLimiter::new(id.subscription(), common.limiter.clone()),
             common,
             view: Mutex::default(),
             calling: tokio::sync::Mutex::default(),
-            writer: Turns::new(1),
+            writer: FairSemaphore::new(1),
             contended: AtomicU32::new(0),
         }
     }
@@ -152,15 +141,15 @@ impl Lane {
     ///
     /// # Errors
     /// The failure of either read. It is shared for a moment too, so that many bindings on a
-    /// missing identity make one call. [`Fault::Queued`] when the pace leaves no room soon.
-    pub async fn snapshot(&self, max_age: Duration, party: Party<'_>) -> Result<Snapshot, AzureError> {
+    /// missing identity make one call. [`Fault::Queued`] when the rate limiter leaves no room soon.
+    pub async fn snapshot(&self, max_age: Duration, flow: Flow<'_>) -> Result<Snapshot, AzureError> {
         let fresh = self.fresh(max_age);
         // In this order: an identity that was made anew holds none of what is known.
-        let identity = self.identity(fresh, party).await?;
-        let credentials = self.credentials(fresh, party).await?;
+        let identity = self.identity(fresh, flow).await?;
+        let holdings = self.credentials(fresh, flow).await?;
         Ok(Snapshot {
             identity,
-            credentials,
+            holdings,
             age: self.view().age(),
         })
     }
@@ -170,45 +159,86 @@ impl Lane {
     ///
     /// # Errors
     /// The first call that fails. Earlier steps stand; planning again goes on from there.
-    /// [`Fault::Queued`] when the pace leaves no room soon.
+    /// [`Fault::Queued`] when the rate limiter leaves no room soon.
     ///
     /// # Cancel safety
     /// Dropped during a write, the lane forgets what it knew and reads before it writes again.
-    pub async fn act(
+    pub async fn write(
         &self,
         max_age: Duration,
-        party: Party<'_>,
-        plan: impl FnOnce(&[Credential]) -> Plan + Send,
+        flow: Flow<'_>,
+        input: &PlanInput,
     ) -> Result<Plan, AzureError> {
-        let write = Operation::PutCredential;
-        let ahead = self.writer.ahead_of(party);
-        self.pace
-            .check(write, ahead)
-            .map_err(|busy| queued(write, busy))?;
-        let _turn = self.writer.take(party).await;
-        let mut held = self.credentials(self.fresh(max_age), party).await?;
-        let plan = plan(&held);
+        let (_permit, mut held) = self.writer(max_age, flow).await?;
+        let plan = plan(input, &held);
         for step in &plan.steps {
-            let done = self.view().has_deleted(step, &held);
-            if !done {
-                self.write(&mut held, step, party).await?;
-            }
+            self.step(&mut held, step, flow).await?;
         }
         Ok(plan)
     }
 
-    async fn write(
+    /// Deletes credentials by name, each for itself, with nobody else of this process writing in between.
+    /// Answers what came of each: one that cannot be deleted keeps no other.
+    ///
+    /// One that no list shows may be there all the same: the list is older than our write, or Azure still
+    /// works on one whose answer never came. It is deleted by its name alone. What has become unreadable
+    /// under our name is somebody else's by now, and left.
+    ///
+    /// # Errors
+    /// When the identity could not be read, so that none was tried.
+    ///
+    /// # Cancel safety
+    /// As [`Self::write`].
+    pub async fn delete(
         &self,
-        held: &mut Vec<Credential>,
-        step: &Step,
-        party: Party<'_>,
-    ) -> Result<(), AzureError> {
+        max_age: Duration,
+        flow: Flow<'_>,
+        names: &[String],
+    ) -> Result<Vec<(String, Result<(), AzureError>)>, AzureError> {
+        let (_permit, mut held) = self.writer(max_age, flow).await?;
+        let mut results = Vec::with_capacity(names.len());
+        for name in names {
+            let entry = held.named(name);
+            let is_theirs =
+                held.is_unreadable(name) || entry.is_some_and(Credential::is_aks_identity_binding);
+            let is_unseen = entry.is_none();
+            let result = if is_theirs {
+                Ok(())
+            } else {
+                self.step(&mut held, &Step::Delete(name.clone()), flow).await
+            };
+            let result = match result {
+                // No list shows it, and what forbids to delete it forbade to make it.
+                Err(error) if is_unseen && error.fault.is_lasting() => Ok(()),
+                result => result,
+            };
+            results.push((name.clone(), result));
+        }
+        Ok(results)
+    }
+
+    /// Waits to be the only writer, and reads what the identity holds.
+    async fn writer(&self, max_age: Duration, flow: Flow<'_>) -> Result<(Permit, Holdings), AzureError> {
+        let write = Operation::PutCredential;
+        let ahead = self.writer.ahead_of(flow);
+        self.limiter
+            .check(write, ahead)
+            .map_err(|busy| queued(write, busy))?;
+        let permit = self.writer.take(flow).await;
+        let held = self.credentials(self.fresh(max_age), flow).await?;
+        Ok((permit, held))
+    }
+
+    async fn step(&self, held: &mut Holdings, step: &Step, flow: Flow<'_>) -> Result<(), AzureError> {
+        if self.view().has_deleted(step, held) {
+            return Ok(());
+        }
         let operation = match step {
             Step::Put(_) => Operation::PutCredential,
             Step::Delete(_) => Operation::DeleteCredential,
         };
         let grace = self.common.settings.grace;
-        self.pass(operation, party).await?;
+        self.pass(operation, flow).await?;
         let _calling = self.calling.lock().await;
         let read_at = self.view().begin_write(step, held);
         let result = match step {
@@ -221,7 +251,7 @@ impl Lane {
         result
     }
 
-    async fn identity(&self, fresh: Freshness, party: Party<'_>) -> Result<Identity, AzureError> {
+    async fn identity(&self, fresh: Freshness, flow: Flow<'_>) -> Result<Identity, AzureError> {
         if let Some(answer) = self.view().identity(fresh) {
             return answer;
         }
@@ -231,13 +261,13 @@ impl Lane {
         if let Some(answer) = self.view().identity(fresh) {
             return answer;
         }
-        self.pass(operation, party).await?;
+        self.pass(operation, flow).await?;
         let answer = self.common.azure.identity(&self.id).await;
         self.learn(operation, answer.as_ref().err());
         self.view().read_identity(answer, fresh.failure)
     }
 
-    async fn credentials(&self, fresh: Freshness, party: Party<'_>) -> Result<Vec<Credential>, AzureError> {
+    async fn credentials(&self, fresh: Freshness, flow: Flow<'_>) -> Result<Holdings, AzureError> {
         if let Some(answer) = self.view().credentials(fresh) {
             return answer;
         }
@@ -246,15 +276,26 @@ impl Lane {
         if let Some(answer) = self.view().credentials(fresh) {
             return answer;
         }
-        self.pass(operation, party).await?;
+        self.pass(operation, flow).await?;
         let answer = self.common.azure.credentials(&self.id).await;
         self.learn(operation, answer.as_ref().err());
         let grace = self.common.settings.grace;
-        let answer = self.view().read_credentials(answer, grace, fresh.failure);
+        let (answer, unreadable) = {
+            let mut view = self.view();
+            let answer = view.read_credentials(answer, grace, fresh.failure);
+            (answer, view.newly_unreadable())
+        };
+        if let Some(unreadable) = unreadable {
+            info!(
+                identity = self.id.key(),
+                unreadable,
+                "credentials that the operator cannot read (flexible ones, for example): they count, and are never touched"
+            );
+        }
         if let Some(held) = answer
             .as_ref()
             .ok()
-            .map(Vec::len)
+            .map(Holdings::len)
             .filter(|held| *held >= NEARLY_FULL)
         {
             warn!(
@@ -266,21 +307,21 @@ impl Lane {
         answer
     }
 
-    async fn pass(&self, operation: Operation, party: Party<'_>) -> Result<(), AzureError> {
-        let passed = self.pace.pass(operation, party).await;
+    async fn pass(&self, operation: Operation, flow: Flow<'_>) -> Result<(), AzureError> {
+        let passed = self.limiter.pass(operation, flow).await;
         passed.map_err(|busy| queued(operation, busy))
     }
 
     /// Takes into account what an answer says about how fast to go on.
     fn learn(&self, operation: Operation, error: Option<&AzureError>) {
         match error.map(|e| (e.fault, e)) {
-            Some((Fault::Throttled, error)) => self.pace.throttled(operation, error),
+            Some((Fault::Throttled, error)) => self.limiter.throttled(operation, error),
             Some((Fault::Contended, _)) => {
                 // Full jitter: two clusters that met must not meet again.
                 let met = self.contended.fetch_add(1, Ordering::Relaxed);
                 let longest = self.common.settings.longest_rest;
                 let bound = (longest / 60).saturating_mul(2_u32.saturating_pow(met.min(16)));
-                self.pace
+                self.limiter
                     .rest(bound.min(longest).mul_f64(self.common.jitter.draw()));
             }
             None if operation.is_write() => self.contended.store(0, Ordering::Relaxed),

@@ -10,7 +10,7 @@ use legacy::error::ErrorKind;
 
 use super::credentials::{self, CredentialSettings};
 use super::{AzureSettings, SetupError};
-use crate::domain::text;
+use crate::core::text;
 
 /// Azure may refuse a token for longer than a new one takes to get: no flood of logins then.
 const RENEW_EVERY: Duration = Duration::from_secs(10);

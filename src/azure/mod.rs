@@ -15,7 +15,8 @@ mod fence;
 mod http;
 mod lane;
 mod login;
-mod pace;
+mod metrics;
+mod rate_limit;
 mod transport;
 
 use std::time::Duration;
@@ -29,21 +30,11 @@ pub use cloud::{Cloud, Endpoints};
 pub use credentials::{CredentialKind, CredentialSettings};
 pub use error::{AzureError, Operation};
 pub use fence::{Claim, Fenced};
-pub use lane::{Lane, LaneSettings, Lanes, Snapshot};
-pub use pace::{Counter, Pace, Pacing};
+pub use lane::{Lane, LaneSettings, Lanes};
+pub use metrics::AzureMetrics;
+pub use rate_limit::{Counter, Pacing, RateLimiter};
 
-use crate::domain::{Credential, IdentityId};
-
-/// A user-assigned managed identity as Azure answers for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// Application id: what workloads log in with.
-    pub client_id: String,
-    /// Object id of the service principal: what role assignments name.
-    pub principal_id: String,
-    /// Tenant.
-    pub tenant_id: String,
-}
+use crate::core::{Credential, Holdings, Identity, IdentityId};
 
 /// The four calls that the operator makes, and the only four it needs rights for.
 ///
@@ -53,20 +44,12 @@ pub struct Identity {
 pub trait ManagedIdentities: Send + Sync {
     /// Reads the identity.
     async fn identity(&self, id: &IdentityId) -> Result<Identity, AzureError>;
-    /// Lists its credentials, whoever made them.
-    async fn credentials(&self, id: &IdentityId) -> Result<Vec<Credential>, AzureError>;
+    /// Lists its credentials, whoever made them, and those that cannot be read by name.
+    async fn credentials(&self, id: &IdentityId) -> Result<Holdings, AzureError>;
     /// Creates the credential, or overwrites the one of its name: Azure knows no condition here.
     async fn put(&self, id: &IdentityId, credential: &Credential) -> Result<(), AzureError>;
     /// Deletes a credential. One that is gone already is no error.
     async fn delete(&self, id: &IdentityId, name: &str) -> Result<(), AzureError>;
-}
-
-/// Told of every call at Azure: metrics, and nothing else, hang here.
-pub trait Observer: Send + Sync {
-    /// A call has ended.
-    fn called(&self, operation: Operation, took: Duration, error: Option<&AzureError>);
-    /// Azure has said how many calls of a sort are left in a subscription.
-    fn left(&self, counter: Counter, remaining: u32);
 }
 
 /// How the operator reaches Azure.

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
 
-use super::Observer;
-use super::pace::{Counter, Pace};
+use super::metrics::AzureMetrics;
+use super::rate_limit::{Counter, RateLimiter};
 
 /// Largest answer that is read. A list of 20 credentials has about 20 KB.
 const MAX_BODY: usize = 4 * 1024 * 1024;
@@ -25,9 +25,9 @@ pub struct Transport {
     pub client: reqwest::Client,
     pub endpoint: Url,
     /// Told how many calls Azure has left for us.
-    pub pace: Arc<Pace>,
+    pub limiter: Arc<RateLimiter>,
     /// Told the same.
-    pub observer: Arc<dyn Observer>,
+    pub metrics: AzureMetrics,
 }
 
 impl std::fmt::Debug for Transport {
@@ -90,8 +90,8 @@ impl legacy::HttpClient for Transport {
         let headers = answer.headers().clone();
         if let Some(subscription) = subscription(request.url()) {
             for (counter, left) in left(&headers) {
-                self.pace.left(subscription, counter, left);
-                self.observer.left(counter, left);
+                self.limiter.left(subscription, counter, left);
+                self.metrics.left(counter, left);
             }
         }
         let body = read(answer).await?;

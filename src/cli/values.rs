@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::domain::credential::is_valid_prefix;
+use crate::core::arm_id::{check_resource_group, check_subscription};
+use crate::core::credential::is_valid_prefix;
+use crate::core::desired::{is_audience, is_namespace_name};
 use crate::runtime::leader::LONGEST as LONGEST_LEASE;
 
 /// Shortest lease: its claim must outlive a renewal, a retry and the last second, in which no write
@@ -81,11 +83,48 @@ pub(super) fn prefix(text: &str) -> Result<String, String> {
 }
 
 pub(super) fn audience(text: &str) -> Result<String, String> {
-    if (1..=600).contains(&text.chars().count()) && text.trim() == text {
+    if is_audience(text) {
         Ok(text.to_owned())
     } else {
-        Err("must be 1 to 600 characters without surrounding spaces".to_owned())
+        Err(
+            "must be 1 to 600 characters, none of them white space or a control character. Leave it out for \
+             api://AzureADTokenExchange, which the Azure Workload Identity webhook asks tokens for"
+                .to_owned(),
+        )
     }
+}
+
+/// A subscription id. Empty stands for none.
+pub(super) fn subscription(text: &str) -> Result<String, String> {
+    let way_out = "`az account show --query id --output tsv` prints it";
+    empty_or(
+        text,
+        check_subscription(text).map_err(|rule| format!("{rule}: {way_out}")),
+    )
+}
+
+/// The name of a resource group. Empty stands for none.
+pub(super) fn resource_group(text: &str) -> Result<String, String> {
+    let way_out = "`az group list --query [].name --output tsv` prints them";
+    empty_or(
+        text,
+        check_resource_group(text).map_err(|rule| format!("{rule}: {way_out}")),
+    )
+}
+
+/// The name of a namespace. Empty stands for none.
+pub(super) fn namespace(text: &str) -> Result<String, String> {
+    let rule = || {
+        "must be the name of one namespace, 1 to 63 lower-case letters, digits and hyphens, with a letter or digit at \
+         both ends: `kubectl get namespaces` lists them"
+            .to_owned()
+    };
+    empty_or(text, is_namespace_name(text).then_some(()).ok_or_else(rule))
+}
+
+/// `WIB_RESOURCE_GROUP=` in a manifest means none.
+fn empty_or(text: &str, checked: Result<(), String>) -> Result<String, String> {
+    if text.is_empty() { Ok(()) } else { checked }.map(|()| text.to_owned())
 }
 
 #[cfg(test)]

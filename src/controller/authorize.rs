@@ -5,7 +5,8 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 
 use crate::api::{GRANT_RESOURCE, GRANT_VERB, GROUP};
-use crate::domain::grant::Request;
+use crate::core::grant::Request;
+use crate::core::reconcile::Review;
 
 /// Who decides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -16,14 +17,6 @@ pub enum Authorization {
     /// Nobody: whoever may create bindings may use every identity that the operator can write.
     /// For clusters with one tenant.
     None,
-}
-
-/// The answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Decision {
-    Allowed,
-    Disabled,
-    Denied,
 }
 
 /// Asks whether a grant stands.
@@ -37,9 +30,9 @@ pub(super) async fn check(
     client: &Client,
     authorization: Authorization,
     request: &Request,
-) -> Result<Decision, kube::Error> {
+) -> Result<Review, kube::Error> {
     if authorization == Authorization::None {
-        return Ok(Decision::Disabled);
+        return Ok(Review::Disabled);
     }
     let review = SubjectAccessReview {
         spec: SubjectAccessReviewSpec {
@@ -61,11 +54,11 @@ pub(super) async fn check(
         .await?;
     let status = answer.status.unwrap_or_default();
     match (status.allowed, status.evaluation_error) {
-        (true, _) => Ok(Decision::Allowed),
+        (true, _) => Ok(Review::Granted),
         // Half an answer: a role could not be read. It may be the one with the grant.
         (false, Some(error)) if !status.denied.unwrap_or(false) => Err(kube::Error::Service(
             format!("the grant could not be evaluated: {error}").into(),
         )),
-        (false, _) => Ok(Decision::Denied),
+        (false, _) => Ok(Review::Denied),
     }
 }

@@ -1,29 +1,32 @@
-//! What every visit of a binding shares.
+//! What every pass shares.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::core::PartialObjectMeta;
 use kube::runtime::events::{Recorder, Reporter};
-use kube::runtime::reflector::Store;
-use kube::{Api, Client, ResourceExt};
-use tokio::sync::watch;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Api, Client};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::authorize::Authorization;
+use super::capacity::Capacity;
+use super::expectations::Expectations;
 use super::index::{Guarded, Index};
-use super::memory::Memory;
-use super::observe::Observer;
-use super::slots::Slots;
-use crate::api::{FIELD_MANAGER, WorkloadIdentityBinding};
+use super::metrics::ControllerMetrics;
+use super::records::Records;
+use crate::api::{FIELD_MANAGER, ManagedIdentity, WorkloadIdentityBinding};
 use crate::azure::Lanes;
-use crate::domain::Defaults;
-use crate::domain::backoff::{Intervals, Jitter};
-use crate::fairness::Turns;
+use crate::core::Defaults;
+use crate::core::backoff::{Intervals, Jitter};
+use crate::fairness::FairSemaphore;
 
-/// The time, as a parameter. Only transition times of conditions come from it.
+/// The time, as a parameter. Transition times of conditions come from it, and how long a former issuer has
+/// been one; never anything that depends on somebody else's clock.
 pub trait Clock: Send + Sync {
     /// Now.
     fn now(&self) -> Timestamp;
@@ -54,6 +57,15 @@ impl Jitter for ThreadJitter {
     }
 }
 
+/// How long credentials stay that no binding wants any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// An orphan: nobody has said what is to become of it.
+    pub orphans: Duration,
+    /// One of a former issuer: as long as a token of it can be valid.
+    pub former_issuers: Duration,
+}
+
 /// What the controller is made of.
 pub struct Parts {
     /// Kubernetes, with deadlines.
@@ -68,73 +80,65 @@ pub struct Parts {
     pub authorization: Authorization,
     /// When to look again.
     pub intervals: Intervals,
+    /// How long to keep what nobody wants.
+    pub retention: Retention,
     /// The one namespace to watch, or all.
     pub namespace: Option<String>,
     /// How long a watch lasts before it is asked for anew.
     pub watch_timeout: Duration,
-    /// How many bindings are worked on at the same time, not counting those that wait for Azure.
+    /// How many passes work at the same time, not counting those that wait for Azure.
     pub concurrency: u16,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub jitter: Arc<dyn Jitter>,
     /// Metrics.
-    pub observer: Arc<dyn Observer>,
+    pub metrics: ControllerMetrics,
     /// Name of this instance, in events.
     pub instance: Option<String>,
 }
 
-/// What every visit shares.
+/// What every pass shares.
 pub(super) struct Context {
     pub parts: Parts,
     pub index: Index,
-    pub memory: Memory,
+    pub records: Records,
+    pub expectations: Expectations,
     pub bindings: Store<Guarded>,
     pub service_accounts: Store<PartialObjectMeta<ServiceAccount>>,
-    pub slots: Slots,
-    /// Visits that work at the same time.
-    pub turns: Arc<Turns>,
+    pub capacity: Capacity,
+    /// Since when nobody has been known to want a recorded credential, by identity and name.
+    pub unwanted: Mutex<HashMap<(String, String), tokio::time::Instant>>,
+    /// Failures in a row, by identity.
+    pub identity_failures: Mutex<HashMap<String, u32>>,
+    /// Passes that work at the same time.
+    pub permits: Arc<FairSemaphore>,
     /// Cancelled when the operator is to stop: nobody begins any more.
     pub stopping: CancellationToken,
-    /// True once bindings and ServiceAccounts have been listed. The stores could be waited for
+    /// True once bindings, records and ServiceAccounts have been listed. The stores could be waited for
     /// themselves, but of many that wait for one store some are never woken.
     pub synced: watch::Receiver<bool>,
+    pub wake_bindings: mpsc::Sender<ObjectRef<Guarded>>,
+    pub wake_identities: mpsc::Sender<ObjectRef<ManagedIdentity>>,
     pub recorder: Recorder,
 }
 
 impl Context {
-    pub fn new(
-        parts: Parts,
-        slots: Slots,
-        bindings: Store<Guarded>,
-        service_accounts: Store<PartialObjectMeta<ServiceAccount>>,
-        synced: watch::Receiver<bool>,
-        stopping: CancellationToken,
-    ) -> Self {
-        let reporter = Reporter {
-            controller: FIELD_MANAGER.to_owned(),
-            instance: parts.instance.clone(),
-        };
-        Self {
-            recorder: Recorder::new(parts.client.clone(), reporter),
-            index: Index::new(parts.defaults.clone()),
-            memory: Memory::default(),
-            turns: Turns::new(usize::from(parts.concurrency)),
-            stopping,
-            slots,
-            bindings,
-            service_accounts,
-            synced,
-            parts,
-        }
-    }
-
     pub fn api(&self, namespace: &str) -> Api<WorkloadIdentityBinding> {
         Api::namespaced(self.parts.client.clone(), namespace)
     }
 
     pub fn issuer(&self) -> String {
         self.parts.issuer.borrow().clone()
+    }
+
+    /// Reports events under the operator's name.
+    pub fn recorder(parts: &Parts) -> Recorder {
+        let reporter = Reporter {
+            controller: FIELD_MANAGER.to_owned(),
+            instance: parts.instance.clone(),
+        };
+        Recorder::new(parts.client.clone(), reporter)
     }
 
     /// How old a shared read may be. Bindings that are in order come due when the read does, so a
@@ -147,13 +151,11 @@ impl Context {
             slow.min(drift) / 2
         }
     }
-}
 
-/// `namespace/name`, as it stands in logs.
-pub(super) fn id(binding: &WorkloadIdentityBinding) -> String {
-    format!(
-        "{}/{}",
-        binding.namespace().unwrap_or_default(),
-        binding.name_any()
-    )
+    /// Has these bindings looked at. When thousands wait already, the rest come by themselves, a little later.
+    pub fn wake(&self, bindings: impl IntoIterator<Item = ObjectRef<Guarded>>) {
+        for binding in bindings {
+            let _ = self.wake_bindings.try_send(binding);
+        }
+    }
 }

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::core::PartialObjectMeta;
 
 use super::service_account::{present, prune};
-use crate::domain::annotations::Present;
+use crate::core::annotations::Present;
 
 /// What stands on a ServiceAccount, before and after what the controller does not need is dropped.
 pub fn annotations(json: &[u8]) -> Option<(Present, Present)> {

@@ -1,48 +1,42 @@
-//! Which bindings name which ServiceAccount: what a watch event touches, and who comes first.
+//! What the watch knows of bindings: who names which ServiceAccount and which identity, who comes first,
+//! and whom a change concerns.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, PoisonError};
+mod bindings;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::Event;
 use kube::{Resource, core::DeserializeGuard};
 
-use crate::api::{FINALIZER, WorkloadIdentityBinding};
-use crate::domain::desired::identity;
-use crate::domain::{Defaults, Desired, IdentityId};
+use bindings::{Bindings, Facts};
+
+use crate::api::{FINALIZER, RELEASE_ANNOTATION, RecordedCredential, WorkloadIdentityBinding};
+use crate::core::desired::identity;
+use crate::core::reconcile::Contender;
+use crate::core::reconcile::revoke::Owner;
+use crate::core::{Defaults, Desired, IdentityId, grant, record};
 
 pub(super) type Guarded = DeserializeGuard<WorkloadIdentityBinding>;
 
 /// Namespace and name.
-type Key = (String, String);
+pub(super) type Key = (String, String);
 
-/// What is known of a binding beside itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Facts {
-    uid: String,
-    created: Option<Timestamp>,
-    service_account: String,
-    identity: Option<IdentityId>,
-    annotate: bool,
-    token_expiration_seconds: Option<i64>,
-    deleting: bool,
-    /// Carries our finalizer: it has been visited, and its end will not be missed.
-    visited: bool,
+/// Whom a change concerns beside the binding itself.
+#[derive(Debug, Default)]
+pub(super) struct Touched {
+    /// Bindings that may do now what they could not before, or the other way round.
+    pub bindings: Vec<ObjectRef<Guarded>>,
+    /// Identities of which somebody wants something else now.
+    pub identities: Vec<IdentityId>,
 }
 
-/// All bindings by ServiceAccount.
+/// All bindings, by what they name.
 pub(super) struct Index {
     defaults: Defaults,
     bindings: Mutex<Bindings>,
-}
-
-#[derive(Default)]
-struct Bindings {
-    facts: HashMap<Key, Facts>,
-    by_service_account: HashMap<Key, BTreeSet<String>>,
-    /// Filled while a list runs, and swapped in when it is complete.
-    listing: Option<HashMap<Key, Facts>>,
 }
 
 impl Index {
@@ -53,215 +47,198 @@ impl Index {
         }
     }
 
-    /// Takes a watch event in, and names the other bindings of the same ServiceAccount that may write
-    /// on it now and could not before, or the other way round.
+    /// Takes a watch event in, and names whom it concerns beside the binding itself.
     ///
-    /// Only those: were all of them named, a tenant with many bindings of one ServiceAccount would make
-    /// the square of their number of visits.
-    pub fn update(&self, event: &Event<Guarded>) -> Vec<ObjectRef<Guarded>> {
-        let mut bindings = self.bindings.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Only those: were all bindings of a ServiceAccount named, a tenant with many of them would make the
+    /// square of their number of passes.
+    pub fn update(&self, event: &Event<Guarded>) -> Touched {
+        let mut bindings = self.lock();
         match event {
             Event::Init => {
                 bindings.listing = Some(HashMap::new());
-                Vec::new()
+                Touched::default()
             }
             Event::InitApply(object) => {
-                let entry = self.entry(object);
-                if let (Some((key, Some(facts))), Some(listing)) = (entry, bindings.listing.as_mut()) {
-                    listing.insert(key, facts);
+                if let Some((key, facts)) = self.entry(object) {
+                    bindings.ask(&key, &facts, object);
+                    if let Some(listing) = bindings.listing.as_mut() {
+                        listing.insert(key, facts);
+                    }
                 }
-                Vec::new()
+                Touched::default()
             }
-            Event::InitDone => {
-                let listed = bindings.listing.take().unwrap_or_default();
-                *bindings = Bindings::default();
-                for (key, facts) in listed {
-                    bindings.insert(key, facts);
-                }
-                Vec::new()
-            }
+            Event::InitDone => bindings.swap(),
             Event::Apply(object) => {
                 let Some((key, facts)) = self.entry(object) else {
-                    return Vec::new();
+                    return Touched::default();
                 };
-                bindings.replace(&key, facts)
+                bindings.ask(&key, &facts, object);
+                bindings.replace(&key, Some(facts))
             }
             Event::Delete(object) => {
                 let Some((key, _)) = self.entry(object) else {
-                    return Vec::new();
+                    return Touched::default();
                 };
                 bindings.replace(&key, None)
             }
         }
     }
 
-    /// The bindings that name a ServiceAccount.
-    pub fn naming(&self, namespace: &str, service_account: &str) -> Vec<ObjectRef<Guarded>> {
-        self.bindings
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .of(namespace, service_account)
+    /// Whether an object that has just been seen makes a pass worth its while. Answers so once.
+    pub fn asks(&self, object: &Guarded) -> bool {
+        let meta = object.meta();
+        let key = (
+            meta.namespace.clone().unwrap_or_default(),
+            meta.name.clone().unwrap_or_default(),
+        );
+        self.lock().asking.remove(&key)
     }
 
-    /// Whether another live binding wants this identity for this ServiceAccount: then the
-    /// credential stays.
-    pub fn shared(&self, uid: &str, namespace: &str, service_account: &str, identity: &IdentityId) -> bool {
-        self.others(uid, namespace, service_account)
-            .iter()
-            .any(|(_, other)| other.identity.as_ref() == Some(identity))
-    }
-
-    /// Whether one of those has not been visited yet. Until then its end would go unnoticed, and the
-    /// credential with it.
-    pub fn awaits_heir(
-        &self,
-        uid: &str,
-        namespace: &str,
-        service_account: &str,
-        identity: &IdentityId,
-    ) -> bool {
-        self.others(uid, namespace, service_account)
-            .iter()
-            .any(|(_, other)| other.identity.as_ref() == Some(identity) && !other.visited)
-    }
-
-    /// The name of an older binding that writes something else on the same ServiceAccount.
-    pub fn taken_by(&self, uid: &str, created: Option<Timestamp>, desired: &Desired) -> Option<String> {
-        let wanted = &desired.service_account;
-        let others = self.others(uid, &desired.namespace, &wanted.name);
-        let older = others.into_iter().filter(|(_, other)| {
-            // One whose spec cannot be understood writes nothing.
-            let differs = other.identity.as_ref().is_some_and(|identity| {
-                *identity != desired.identity
-                    || other.token_expiration_seconds != wanted.token_expiration_seconds
-            });
-            // The uid decides between two of the same second.
-            other.annotate && differs && (other.created, other.uid.as_str()) < (created, uid)
-        });
-        older
-            .min_by_key(|(_, other)| (other.created, other.uid.clone()))
-            .map(|(name, _)| name)
-    }
-
-    /// Whether another live binding annotates this ServiceAccount, with an identity other than
-    /// `revoked`.
-    pub fn annotated_by_another(
-        &self,
-        uid: &str,
-        namespace: &str,
-        service_account: &str,
-        revoked: Option<&IdentityId>,
-    ) -> bool {
-        self.others(uid, namespace, service_account)
-            .iter()
-            .any(|(_, other)| other.annotate && (revoked.is_none() || other.identity.as_ref() != revoked))
-    }
-
-    fn others(&self, uid: &str, namespace: &str, service_account: &str) -> Vec<(String, Facts)> {
-        let bindings = self.bindings.lock().unwrap_or_else(PoisonError::into_inner);
-        let names = bindings
+    /// Takes in what a review said, and names the bindings that may write on the ServiceAccount by it.
+    pub fn reviewed(&self, request: &grant::Request, granted: bool) -> Vec<ObjectRef<Guarded>> {
+        let mut bindings = self.lock();
+        let (namespace, account) = (&request.namespace, &request.service_account);
+        let before = bindings.writers(namespace, account);
+        let account_key = (namespace.clone(), account.clone());
+        let names: Vec<String> = bindings
             .by_service_account
-            .get(&(namespace.to_owned(), service_account.to_owned()));
-        let names = names.into_iter().flat_map(BTreeSet::iter);
-        let all = names.filter_map(|name| {
-            let facts = bindings.facts.get(&(namespace.to_owned(), name.clone()))?;
-            Some((name.clone(), facts.clone()))
-        });
-        all.filter(|(_, facts)| facts.uid != uid && !facts.deleting)
+            .get(&account_key)
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect();
+        for name in names {
+            if let Some(facts) = bindings.facts.get_mut(&(namespace.clone(), name))
+                && facts.identity.as_ref() == Some(&request.identity)
+            {
+                facts.granted = Some(granted);
+            }
+        }
+        let after = bindings.writers(namespace, account);
+        let changed = before.symmetric_difference(&after);
+        changed
+            .map(|name| ObjectRef::new(name).within(namespace))
             .collect()
     }
 
-    /// Key and facts of an object; no facts for one that cannot be decoded.
-    fn entry(&self, object: &Guarded) -> Option<(Key, Option<Facts>)> {
+    /// The uids of all bindings.
+    pub fn uids(&self) -> HashSet<String> {
+        self.lock()
+            .facts
+            .values()
+            .map(|facts| facts.uid.clone())
+            .collect()
+    }
+
+    /// The bindings that name a ServiceAccount.
+    pub fn naming(&self, namespace: &str, service_account: &str) -> Vec<ObjectRef<Guarded>> {
+        let bindings = self.lock();
+        let names = bindings
+            .by_service_account
+            .get(&(namespace.to_owned(), service_account.to_owned()));
+        let names = names.into_iter().flatten();
+        names.map(|name| ObjectRef::new(name).within(namespace)).collect()
+    }
+
+    /// Live bindings, other than this one, that want this ServiceAccount to use this identity; the oldest
+    /// first.
+    pub fn wanting(&self, but: &str, namespace: &str, account: &str, identity: &IdentityId) -> Vec<String> {
+        let bindings = self.lock();
+        let mut wanting: Vec<(&String, &Facts)> = bindings
+            .of_account(namespace, account)
+            .filter(|(name, facts)| name.as_str() != but && facts.wants(account, identity))
+            .collect();
+        wanting.sort_by_key(|(_, facts)| (facts.created, &facts.uid));
+        wanting.into_iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// What has become of the binding that a recorded credential was last wanted by.
+    pub fn owner(&self, entry: &RecordedCredential, identity: &IdentityId) -> Owner {
+        let tuple = record::tuple(entry);
+        let Some((namespace, account)) = tuple.service_account() else {
+            return Owner::Absent;
+        };
+        let bindings = self.lock();
+        let mut wanting = bindings.of_account(namespace, account);
+        if wanting.any(|(_, facts)| facts.wants(account, identity)) {
+            return Owner::Wants;
+        }
+        let own = bindings.facts.get(&(namespace.to_owned(), entry.binding.clone()));
+        if own.is_some() {
+            Owner::Present
+        } else {
+            Owner::Absent
+        }
+    }
+
+    /// Older bindings that would write something else on the ServiceAccount, the oldest first.
+    pub fn contenders(&self, uid: &str, created: Option<Timestamp>, desired: &Desired) -> Vec<Contender> {
+        let wanted = &desired.service_account;
+        let annotations = Some((&desired.identity, wanted.token_expiration_seconds));
+        let bindings = self.lock();
+        let mut older: Vec<(&String, &Facts)> = bindings
+            .of_account(&desired.namespace, &wanted.name)
+            .filter(|(_, other)| {
+                // The uid decides between two of the same second. One whose spec cannot be understood
+                // writes nothing.
+                other.may_annotate()
+                    && other.annotations().is_some()
+                    && other.annotations() != annotations
+                    && (other.created, other.uid.as_str()) < (created, uid)
+            })
+            .collect();
+        older.sort_by_key(|(_, facts)| (facts.created, &facts.uid));
+        let contender = |(name, facts): (&String, &Facts)| {
+            Some(Contender {
+                name: name.clone(),
+                request: grant::Request {
+                    namespace: desired.namespace.clone(),
+                    service_account: wanted.name.clone(),
+                    identity: facts.identity.clone()?,
+                },
+                granted: facts.granted,
+            })
+        };
+        older.into_iter().filter_map(contender).collect()
+    }
+
+    /// Whether another live binding annotates this ServiceAccount, as far as is known.
+    pub fn annotated_by_another(&self, but: &str, namespace: &str, account: &str) -> bool {
+        let bindings = self.lock();
+        let mut all = bindings.of_account(namespace, account);
+        all.any(|(name, facts)| {
+            name.as_str() != but && facts.annotate && !facts.is_deleting && facts.granted != Some(false)
+        })
+    }
+
+    /// Key and facts of an object.
+    fn entry(&self, object: &Guarded) -> Option<(Key, Facts)> {
         let meta = object.meta();
         let key = (meta.namespace.clone()?, meta.name.clone()?);
-        let facts = object.0.as_ref().ok().map(|binding| Facts {
+        let spec = object.0.as_ref().ok().map(|binding| &binding.spec);
+        let identity = spec.and_then(|spec| identity(&spec.identity, &self.defaults).ok());
+        let released = meta.annotations.as_ref().and_then(|a| a.get(RELEASE_ANNOTATION));
+        let facts = Facts {
             uid: meta.uid.clone().unwrap_or_default(),
             created: meta.creation_timestamp.as_ref().map(|t| t.0),
-            service_account: binding.spec.service_account.name.clone(),
-            identity: identity(&binding.spec.identity, &self.defaults).ok(),
-            annotate: binding.spec.service_account.annotate,
-            token_expiration_seconds: binding.spec.service_account.token_expiration_seconds,
-            deleting: meta.deletion_timestamp.is_some(),
-            visited: meta.finalizers.iter().flatten().any(|f| f == FINALIZER),
-        });
+            generation: meta.generation,
+            is_readable: identity.is_some(),
+            service_account: spec
+                .map(|spec| spec.service_account.name.clone())
+                .unwrap_or_default(),
+            identity,
+            annotate: spec.is_some_and(|spec| spec.service_account.annotate),
+            token_expiration_seconds: spec.and_then(|spec| spec.service_account.token_expiration_seconds),
+            is_suspended: spec.is_some_and(|spec| spec.suspend),
+            is_deleting: meta.deletion_timestamp.is_some(),
+            is_released: released.is_some_and(|value| value == "true"),
+            has_finalizer: meta.finalizers.iter().flatten().any(|f| f == FINALIZER),
+            granted: None,
+        };
         Some((key, facts))
     }
-}
 
-impl Bindings {
-    fn insert(&mut self, key: Key, facts: Facts) {
-        let account = (key.0.clone(), facts.service_account.clone());
-        self.by_service_account
-            .entry(account)
-            .or_default()
-            .insert(key.1.clone());
-        self.facts.insert(key, facts);
-    }
-
-    fn remove(&mut self, key: &Key) -> Option<Facts> {
-        let facts = self.facts.remove(key)?;
-        let account = (key.0.clone(), facts.service_account.clone());
-        if let Some(names) = self.by_service_account.get_mut(&account) {
-            names.remove(&key.1);
-            if names.is_empty() {
-                self.by_service_account.remove(&account);
-            }
-        }
-        Some(facts)
-    }
-
-    /// Puts other facts in place, and names whose turn on the ServiceAccounts has changed by it.
-    fn replace(&mut self, key: &Key, facts: Option<Facts>) -> Vec<ObjectRef<Guarded>> {
-        let known = self.facts.get(key);
-        if known == facts.as_ref() {
-            return Vec::new();
-        }
-        let accounts: BTreeSet<String> = known
-            .iter()
-            .copied()
-            .chain(&facts)
-            .map(|f| f.service_account.clone())
-            .collect();
-        let writers = |all: &Self| -> BTreeSet<String> {
-            let of = |account: &String| all.writers(&key.0, account);
-            accounts.iter().flat_map(of).collect()
-        };
-        let before = writers(self);
-        self.remove(key);
-        if let Some(facts) = facts {
-            self.insert(key.clone(), facts);
-        }
-        let after = writers(self);
-        let changed = before.symmetric_difference(&after).filter(|name| **name != key.1);
-        changed.map(|name| ObjectRef::new(name).within(&key.0)).collect()
-    }
-
-    /// Who may write on a ServiceAccount: the oldest that annotates it, and those behind it that want
-    /// the same, up to the first that does not.
-    fn writers(&self, namespace: &str, service_account: &str) -> Vec<String> {
-        let names = self
-            .by_service_account
-            .get(&(namespace.to_owned(), service_account.to_owned()));
-        let all = names.into_iter().flat_map(BTreeSet::iter).filter_map(|name| {
-            let facts = self.facts.get(&(namespace.to_owned(), name.clone()))?;
-            Some((name, facts))
-        });
-        let mut writing: Vec<_> = all
-            .filter(|(_, f)| f.annotate && !f.deleting && f.identity.is_some())
-            .collect();
-        writing.sort_by_key(|(_, f)| (f.created, &f.uid));
-        let wish = |f: &Facts| (f.identity.clone(), f.token_expiration_seconds);
-        let first = writing.first().map(|(_, f)| wish(f));
-        let same = writing.into_iter().take_while(|(_, f)| Some(wish(f)) == first);
-        same.map(|(name, _)| name.clone()).collect()
-    }
-
-    fn of(&self, namespace: &str, service_account: &str) -> Vec<ObjectRef<Guarded>> {
-        let names = self
-            .by_service_account
-            .get(&(namespace.to_owned(), service_account.to_owned()));
-        let names = names.into_iter().flat_map(BTreeSet::iter);
-        names.map(|name| ObjectRef::new(name).within(namespace)).collect()
+    fn lock(&self) -> MutexGuard<'_, Bindings> {
+        self.bindings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

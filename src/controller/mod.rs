@@ -1,36 +1,36 @@
-//! The controller: watches bindings, ServiceAccounts and grants, and keeps Azure in step.
+//! The controller: watches bindings, records, ServiceAccounts and grants, and keeps Azure in step.
 //!
-//! One direction, and each step a file:
-//! `watch` → desired (pure) → `authorize` → observe (lane) → plan (pure) → act (lane) → outcome
-//! (pure) → `status`, `events`, requeue.
+//! One direction: `controller` (watches) → `reconcile` and `identities` (a pass each, of a binding and
+//! of a record) → `driver` (carries out what the pure core asks for) → status, events, requeue.
 
-mod annotate;
+mod accounts;
 mod authorize;
-mod census;
-mod cleanup;
+mod capacity;
 mod confirm;
 mod context;
-mod error;
+#[allow(clippy::module_inception)]
+mod controller;
+mod driver;
 mod events;
-mod flow;
+mod expectations;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod identities;
 mod index;
-mod memory;
-mod observe;
+mod invalid;
+mod metrics;
+mod object;
+mod permit;
 mod reconcile;
-mod revoke;
+mod records;
 mod service_account;
-mod slots;
+mod state_snapshot;
 mod status;
-mod triggers;
-mod trust;
-mod undecodable;
-mod visit;
+mod subject;
 mod watches;
 
 pub use authorize::Authorization;
-pub use census::{Census, Standing};
-pub use context::{Clock, Parts, SystemClock, ThreadJitter};
-pub use observe::{Ended, Observer, Stage};
-pub use triggers::run;
+pub use context::{Clock, Parts, Retention, SystemClock, ThreadJitter};
+pub use controller::run;
+pub use metrics::{ControllerMetrics, Ended, Stage};
+pub use state_snapshot::{BindingState, StateSnapshot};

@@ -1,197 +1,246 @@
-//! One visit of one binding: finalizer around it, deadline over it, and what comes after it.
+//! The reconcile of one binding: a permit before it, a deadline over it, and what comes after it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use kube::runtime::controller::Action;
-use kube::runtime::finalizer::{self, Event, finalizer};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
-use super::context::{Context, id};
-use super::error::{DEADLINE, Error};
+use super::context::Context;
+use super::driver::{Driver, Target};
 use super::index::Guarded;
-use super::observe::{Ended, Progress, Stage};
-use super::visit::Visit;
-use super::{cleanup, events, flow, status, undecodable};
-use crate::api::{Disposition, FINALIZER, Reason, WorkloadIdentityBinding};
-use crate::domain::{Outcome, Verdict, conditions, text};
-use crate::fairness::{Party, Urgency};
+use super::metrics::{Ended, Progress, Stage};
+use super::permit::Working;
+use super::status::Written;
+use super::{events, invalid, status, subject};
+use crate::api::{Disposition, Reason, WorkloadIdentityBinding};
+use crate::core::reconcile::{BindingPass, End, Refusal};
+use crate::core::{ConditionState, Outcome, conditions, text};
+use crate::fairness::{Flow, Priority};
 
 /// How many transient failures in a row leave a ready binding ready: the credential does not go
 /// away because nobody could look at it.
 const PATIENCE: u32 = 8;
 
-/// First wait after a visit that another change came in between; the watch mostly is faster.
+/// After how many failures in a row a binding that cannot be worked on says so in its status.
+const TELL_AFTER: u32 = 3;
+
+/// First wait after a pass that another change came in between; the watch mostly is faster.
 const OUTDATED: Duration = Duration::from_millis(200);
 
-/// Visits one binding.
-pub(super) async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Error> {
-    let observer = &*context.parts.observer;
-    observer.added();
-    let (queued, progress) = (Instant::now(), Progress::new(observer, Stage::Queued));
-    // Until all ServiceAccounts are known, one that is there would look missing.
+/// Longest pass. It is no measure of Azure's rate limits, whose waits have bounds of their own, but keeps
+/// one that hangs from hanging for ever.
+const DEADLINE: Duration = Duration::from_mins(5);
+
+/// Never constructed: a reconcile has no error that the library could do anything about.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Never {}
+
+/// When to come back, and what the binding said.
+struct Settled {
+    action: Action,
+    reason: Option<Reason>,
+    ended: Ended,
+}
+
+/// Reconciles one binding.
+pub(super) async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Never> {
+    let metrics = &context.parts.metrics;
+    metrics.added();
+    let (queued, progress) = (Instant::now(), Progress::new(metrics, Stage::Queued));
+    // Until everything is known, what is there would look missing.
     let _ = context.synced.clone().wait_for(|synced| *synced).await;
     let namespace = object.meta().namespace.clone().unwrap_or_default();
-    let party = Party {
+    let flow = Flow {
         namespace: &namespace,
-        urgency: Urgency::Usual,
+        priority: Priority::Usual,
     };
-    let turn = tokio::select! {
+    let permit = tokio::select! {
         biased;
         // The next run goes on with it.
         () = context.stopping.cancelled() => return Ok(Action::await_change()),
-        turn = context.turns.take(party) => turn,
+        permit = context.permits.take(flow) => permit,
     };
     // It may have waited for long.
     let Some(object) = context.bindings.get(&ObjectRef::from_obj(&*object)) else {
         return Ok(Action::await_change());
     };
-    observer.began(queued.elapsed());
-    let visit = Visit::new(&context, namespace.clone(), turn, progress);
-    // On the heap: thousands may be waiting for their turn, and need little until it comes.
-    Box::pin(visited(&object, &visit)).await
-}
-
-async fn visited(object: &Guarded, context: &Visit<'_>) -> Result<Action, Error> {
+    metrics.began(queued.elapsed());
+    let working = Working::new(&context, namespace.clone(), permit, progress);
     let started = Instant::now();
-    let result = timeout(DEADLINE, visit(object, context))
-        .await
-        .unwrap_or(Err(Error::Deadline));
-    let reason = match &result {
-        Ok((_, reason)) => *reason,
-        Err(error) => error.reason(),
-    };
-    if reason == Some(Reason::KubernetesUnavailable) {
-        context.memory.trouble();
+    // On the heap: thousands may be waiting for their permit, and need little until it comes.
+    let settled = Box::pin(pass(&object, &context, &working)).await;
+    if settled.reason == Some(Reason::KubernetesUnavailable) {
+        context.expectations.trouble();
     }
-    let ended = match &result {
-        Ok((action, _)) if *action == Action::await_change() => Ended::AwaitsChange,
-        Err(Error::Outdated) => Ended::Outdated,
-        Err(Error::Deadline) => Ended::TimedOut,
-        Ok(_) | Err(_) => Ended::ComesBack,
-    };
-    context.parts.observer.visited(started.elapsed(), reason, ended);
-    result.map(|(action, _)| action)
+    metrics.ended(started.elapsed(), settled.reason, settled.ended);
+    Ok(settled.action)
 }
 
-type Visited = (Action, Option<Reason>);
-
-async fn visit(object: &Guarded, context: &Visit<'_>) -> Result<Visited, Error> {
+async fn pass(object: &Guarded, context: &Context, working: &Working<'_>) -> Settled {
     let mut binding = match &object.0 {
         Ok(binding) => binding.clone(),
-        Err(invalid) => {
-            return undecodable::report(context, invalid)
-                .await
-                .map(|action| (action, Some(Reason::InvalidSpec)));
-        }
+        Err(invalid) => return of_invalid(object, context, invalid::report(context, invalid).await),
     };
-    context.memory.refresh(&mut binding);
+    context.expectations.refresh(&mut binding);
+    let uid = binding.uid().unwrap_or_default();
     if binding.status.as_ref().is_none_or(|s| s.conditions.is_empty()) {
-        context.memory.is_new(&binding.uid().unwrap_or_default());
+        context.expectations.is_new(&uid);
     }
-    let api = context.api(&binding.namespace().unwrap_or_default());
-    let mut reason = None;
-    let seen = &mut reason;
-    let result = finalizer(&api, FINALIZER, Arc::new(binding), |event| async move {
-        match event {
-            Event::Apply(binding) => {
-                let mut binding = Arc::unwrap_or_clone(binding);
-                let outcome = flow::run(context, &mut binding).await?;
-                *seen = Some(outcome.ready().reason);
-                settle(context, &mut binding, outcome).await
+    let (subject, known) = subject::of(context, &binding);
+    let end = {
+        let driver = Driver {
+            context,
+            working,
+            target: Target::Binding(&binding),
+        };
+        timeout(DEADLINE, driver.binding(BindingPass::new(subject, known))).await
+    };
+    match end {
+        Ok(End::Report(outcome)) => settle(context, &mut binding, *outcome).await,
+        Ok(End::Nothing | End::Revoked(_)) => {
+            if binding.metadata.deletion_timestamp.is_some() {
+                info!(binding = %id(&binding), "let go");
             }
-            Event::Cleanup(binding) => {
-                cleanup::run(context, &binding).await?;
-                Ok(Action::await_change())
+            context.expectations.settled(&uid);
+            Settled {
+                action: Action::await_change(),
+                reason: None,
+                ended: Ended::AwaitsChange,
             }
         }
-    })
-    .await;
-    match result {
-        Ok(action) => Ok((action, reason)),
-        Err(finalizer::Error::ApplyFailed(error) | finalizer::Error::CleanupFailed(error)) => Err(error),
-        // Gone already, or another finalizer was changed at the same moment: the watch tells.
-        Err(finalizer::Error::AddFinalizer(e) | finalizer::Error::RemoveFinalizer(e)) if is_passing(&e) => {
-            Err(Error::Outdated)
-        }
-        Err(finalizer::Error::AddFinalizer(e)) => Err(Error::Finalizer("add", Some(Box::new(e)))),
-        Err(finalizer::Error::RemoveFinalizer(e)) => Err(Error::Finalizer("remove", Some(Box::new(e)))),
-        Err(finalizer::Error::UnnamedObject | finalizer::Error::InvalidFinalizer) => {
-            Err(Error::Finalizer("address", None))
+        Ok(End::Outdated) => outdated(context, &mut binding).await,
+        Ok(End::Failed(refusal)) => failed(context, &mut binding, refusal, Ended::ComesBack).await,
+        Err(_) => {
+            let message = format!("the reconcile took longer than {} s", DEADLINE.as_secs());
+            let refusal = Refusal {
+                reason: Reason::KubernetesUnavailable,
+                message,
+            };
+            failed(context, &mut binding, refusal, Ended::TimedOut).await
         }
     }
 }
 
-fn is_passing(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.is_not_found() || status.is_conflict() || status.is_invalid())
+fn of_invalid(object: &Guarded, context: &Context, reported: kube::Result<()>) -> Settled {
+    let Err(error) = reported else {
+        return Settled {
+            action: Action::await_change(),
+            reason: Some(Reason::InvalidSpec),
+            ended: Ended::AwaitsChange,
+        };
+    };
+    let uid = object.meta().uid.clone().unwrap_or_default();
+    warn!(
+        error = text::cause(&error),
+        "the status of a binding that cannot be read was not written"
+    );
+    Settled {
+        action: Action::requeue(after_failure(context, &uid, Reason::KubernetesUnavailable, None)),
+        reason: Some(Reason::KubernetesUnavailable),
+        ended: Ended::ComesBack,
+    }
 }
 
-/// Says what came of a visit, and when the next one is due.
-async fn settle(
-    context: &Context,
-    binding: &mut WorkloadIdentityBinding,
-    mut outcome: Outcome,
-) -> Result<Action, Error> {
+/// Says what came of a pass, and when the next one is due.
+async fn settle(context: &Context, binding: &mut WorkloadIdentityBinding, mut outcome: Outcome) -> Settled {
     let uid = binding.uid().unwrap_or_default();
     let before = binding.status.clone().unwrap_or_default();
+    let is_deleting = binding.metadata.deletion_timestamp.is_some();
     let ready = outcome.ready();
     let transient = outcome.disposition() == Disposition::RetrySoon;
-    let failures = context.memory.failures(&uid);
-
-    let remembered = outcome.credential == before.credential && outcome.superseded == before.superseded;
+    let failures = context.expectations.failures(&uid);
     let waiting = ready.reason == Reason::Queued;
+    if outcome.credential_synced.reason == Reason::CredentialLimitReached {
+        subject::wait_for_capacity(context, binding);
+    }
+    if outcome.client_id_replaced {
+        events::client_id_changed(context, binding).await;
+    }
+    if outcome.is_repair && conditions::is_ready(&before, binding.metadata.generation) {
+        context.parts.metrics.repaired();
+    }
+
     // Who could look and found the credential missing knows better.
     let missing =
         outcome.identity_resolved.holds == Some(true) && outcome.credential_synced.holds == Some(false);
-    let unseen = (transient || waiting)
-        && remembered
+    let unseen = !is_deleting
+        && (transient || waiting)
+        && outcome.credential == before.credential
         && !missing
         && conditions::is_not_known_bad(&before, binding.metadata.generation);
     if unseen {
         // It was in order and may well be so still; nobody could look.
-        outcome.overall = Some(Verdict::unknown(ready.reason, ready.message.clone()));
+        outcome.overall = Some(ConditionState::unknown(ready.reason, ready.message.clone()));
     }
     if unseen && waiting {
         debug!(binding = %id(binding), "{}", ready.message);
     } else if unseen && failures < PATIENCE {
         warn!(binding = %id(binding), reason = ready.reason.as_str(), failures, "{}", ready.message);
     } else {
-        status::write(context, binding, &outcome).await?;
+        match status::write(context, binding, &outcome).await {
+            Ok(Written::Yes) => {}
+            Ok(Written::Gone) => {
+                return Settled {
+                    action: Action::requeue(OUTDATED),
+                    reason: None,
+                    ended: Ended::Outdated,
+                };
+            }
+            Err(error) => {
+                let message = format!(
+                    "cannot write the binding's status: {}",
+                    text::quote(&text::cause(&error))
+                );
+                warn!(binding = %id(binding), "{message}");
+                let wait = after_failure(context, &uid, Reason::KubernetesUnavailable, outcome.wait);
+                return Settled {
+                    action: Action::requeue(wait),
+                    reason: Some(Reason::KubernetesUnavailable),
+                    ended: Ended::ComesBack,
+                };
+            }
+        }
         if conditions::ready_reason(&before) != Some(ready.reason.as_str()) {
             announce(context, binding, ready.reason, &ready.message).await;
         }
-        if ready.holds == Some(true)
-            && context.memory.ready_at_last(&uid)
-            && let Some(created) = &binding.metadata.creation_timestamp
-        {
-            let time = context.parts.clock.now().duration_since(created.0);
-            // The API server's clock may be ahead of ours.
-            context
-                .parts
-                .observer
-                .ready_after(time.try_into().unwrap_or_default());
+        if ready.holds == Some(true) && context.expectations.ready_at_last(&uid) {
+            ready_at_last(context, binding);
         }
     }
 
-    if transient {
-        context.memory.failed(&uid);
+    if transient || is_deleting {
+        context.expectations.failed(&uid);
     } else if !waiting {
-        context.memory.settled(&uid);
+        context.expectations.settled(&uid);
     }
-    let next = context.parts.intervals.next(
-        ready.reason,
-        failures,
-        context.parts.jitter.draw(),
-        outcome.wait,
-        outcome.age,
-    );
-    Ok(next.map_or_else(Action::await_change, Action::requeue))
+    let intervals = &context.parts.intervals;
+    let jitter = context.parts.jitter.draw();
+    let next = intervals.next(ready.reason, failures, jitter, outcome.wait, outcome.age);
+    Settled {
+        ended: if next.is_none() {
+            Ended::AwaitsChange
+        } else {
+            Ended::ComesBack
+        },
+        action: next.map_or_else(Action::await_change, Action::requeue),
+        reason: Some(ready.reason),
+    }
 }
 
-/// One line in the log and one event for each turn.
+fn ready_at_last(context: &Context, binding: &WorkloadIdentityBinding) {
+    if let Some(created) = &binding.metadata.creation_timestamp {
+        let time = context.parts.clock.now().duration_since(created.0);
+        // The API server's clock may be ahead of ours.
+        let time = time.try_into().unwrap_or_default();
+        context.parts.metrics.ready_after(time);
+    }
+}
+
+/// One line in the log and one event for each change of the reason.
 async fn announce(context: &Context, binding: &WorkloadIdentityBinding, reason: Reason, message: &str) {
     match reason.disposition() {
         Disposition::Done | Disposition::Working => {
@@ -202,32 +251,99 @@ async fn announce(context: &Context, binding: &WorkloadIdentityBinding, reason: 
     events::publish(context, binding, reason, message).await;
 }
 
-/// When to come back after a visit that ended early.
-pub(super) fn retry(object: &Guarded, error: &Error, context: &Context) -> Action {
-    let uid = object.meta().uid.clone().unwrap_or_default();
-    let failures = context.memory.failures(&uid);
-    context.memory.failed(&uid);
-    let Some(reason) = error.reason() else {
-        // The change that we lost against may have been seen before we started. If not, the watch
-        // may be late: asking ever faster than it tells would help nobody.
-        debug!(%error, failures, "visit to be repeated");
-        let wait = OUTDATED.saturating_mul(2_u32.saturating_pow(failures.min(16)));
-        return Action::requeue(wait.min(context.parts.intervals.retry_max));
+/// Something changed under a pass. The watch may have told of it before the pass began, or may be late.
+/// One that meets changes again and again says so.
+async fn outdated(context: &Context, binding: &mut WorkloadIdentityBinding) -> Settled {
+    let uid = binding.uid().unwrap_or_default();
+    let failures = context.expectations.failures(&uid);
+    context.expectations.failed(&uid);
+    debug!(binding = %id(binding), failures, "the object has changed meanwhile; the reconcile is repeated");
+    if failures >= TELL_AFTER {
+        let message = "The binding changes again and again while the operator works on it: see who writes it (kubectl get -o yaml --show-managed-fields).";
+        tell(
+            context,
+            binding,
+            ConditionState::unknown(Reason::ObjectChanging, message),
+        )
+        .await;
+    }
+    let wait = OUTDATED.saturating_mul(2_u32.saturating_pow(failures.min(16)));
+    Settled {
+        action: Action::requeue(wait.min(context.parts.intervals.retry_max)),
+        reason: None,
+        ended: Ended::Outdated,
+    }
+}
+
+/// Kubernetes refused or failed a call. What lasts is told: by a condition and an event after a few tries.
+async fn failed(
+    context: &Context,
+    binding: &mut WorkloadIdentityBinding,
+    refusal: Refusal,
+    ended: Ended,
+) -> Settled {
+    let uid = binding.uid().unwrap_or_default();
+    let failures = context.expectations.failures(&uid);
+    warn!(binding = %id(binding), reason = refusal.reason.as_str(), failures, "{}", refusal.message);
+    if failures >= TELL_AFTER {
+        let before = binding.status.clone().unwrap_or_default();
+        let state = if conditions::is_not_known_bad(&before, binding.metadata.generation) {
+            ConditionState::unknown
+        } else {
+            ConditionState::no
+        };
+        tell(context, binding, state(refusal.reason, refusal.message)).await;
+    }
+    Settled {
+        action: Action::requeue(after_failure(context, &uid, refusal.reason, None)),
+        reason: Some(refusal.reason),
+        ended,
+    }
+}
+
+/// Puts one sentence on the whole object and leaves the rest of the status as it is.
+async fn tell(context: &Context, binding: &mut WorkloadIdentityBinding, state: ConditionState) {
+    let before = binding.status.clone().unwrap_or_default();
+    let outcome = Outcome {
+        overall: Some(state.clone()),
+        ..conditions::outcome(&before)
     };
-    let wait = if let Error::Remains { wait, .. } = error {
-        *wait
-    } else {
-        None
-    };
-    let name = object.meta().name.clone().unwrap_or_default();
-    let namespace = object.meta().namespace.clone().unwrap_or_default();
-    warn!(binding = %format!("{namespace}/{name}"), reason = reason.as_str(), failures, "{error}");
-    let next = context.parts.intervals.next(
+    match status::write(context, binding, &outcome).await {
+        Ok(_) if conditions::ready_reason(&before) != Some(state.reason.as_str()) => {
+            announce(context, binding, state.reason, &state.message).await;
+        }
+        Ok(_) => {}
+        Err(error) => {
+            warn!(binding = %id(binding), error = text::cause(&error), "the reason could not be written into the status");
+        }
+    }
+}
+
+/// Counts a failure, and says how long to wait after it.
+fn after_failure(context: &Context, uid: &str, reason: Reason, wait: Option<Duration>) -> Duration {
+    let failures = context.expectations.failures(uid);
+    context.expectations.failed(uid);
+    let intervals = &context.parts.intervals;
+    let next = intervals.next(
         reason,
         failures,
         context.parts.jitter.draw(),
         wait,
         Duration::ZERO,
     );
-    Action::requeue(next.unwrap_or(context.parts.intervals.retry_base))
+    next.unwrap_or(intervals.retry_base)
+}
+
+/// `namespace/name`, as it stands in logs.
+fn id(binding: &WorkloadIdentityBinding) -> String {
+    format!(
+        "{}/{}",
+        binding.namespace().unwrap_or_default(),
+        binding.name_any()
+    )
+}
+
+/// There is no error to decide on.
+pub(super) fn never(_: &Never) -> Action {
+    Action::await_change()
 }

@@ -9,11 +9,12 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
 
 use crate::api::{FIELD_MANAGER, Reason, WorkloadIdentityBinding};
-use crate::domain::annotations::{Annotations, Present};
-use crate::domain::text;
+use crate::core::annotations::{Annotations, Present};
+use crate::core::reconcile::Refusal;
+use crate::core::text;
 
 /// A ServiceAccount as the controller knows it.
-pub(super) type Account = PartialObjectMeta<ServiceAccount>;
+pub(super) type AccountMeta = PartialObjectMeta<ServiceAccount>;
 
 /// What stands on a ServiceAccount.
 pub(super) fn present(meta: &ObjectMeta) -> Present {
@@ -29,7 +30,7 @@ pub(super) fn present(meta: &ObjectMeta) -> Present {
 }
 
 /// Keeps what the controller reads of a ServiceAccount, and drops the rest as it arrives.
-pub(super) fn prune(object: &mut Account) {
+pub(super) fn prune(object: &mut AccountMeta) {
     let meta = &mut object.metadata;
     meta.labels = None;
     if let Some(annotations) = &mut meta.annotations {
@@ -60,20 +61,13 @@ fn annotation_keys(entry: &ManagedFieldsEntry) -> Vec<String> {
         .collect()
 }
 
-/// Why the ServiceAccount could not be written.
-#[derive(Debug)]
-pub(super) struct Refused {
-    pub reason: Reason,
-    pub message: String,
-}
-
 /// Applies exactly these annotations as ours to the ServiceAccount that was seen; an empty set takes
 /// ours back and leaves the rest.
 pub(super) async fn apply(
     client: &Client,
     seen: &ObjectMeta,
     annotations: &Annotations,
-) -> Result<Account, Refused> {
+) -> Result<AccountMeta, Refusal> {
     let (name, namespace) = (
         seen.name.clone().unwrap_or_default(),
         seen.namespace.clone().unwrap_or_default(),
@@ -138,7 +132,7 @@ pub(super) async fn create(
     binding: &WorkloadIdentityBinding,
     name: &str,
     annotations: &Annotations,
-) -> Result<ServiceAccount, Refused> {
+) -> Result<ServiceAccount, Refusal> {
     let namespace = binding.namespace().unwrap_or_default();
     let owner = OwnerReference {
         // Only whoever may set finalizers may block the owner's deletion; nobody needs to.
@@ -170,9 +164,9 @@ pub(super) async fn create(
     Ok(created)
 }
 
-fn refused(namespace: &str, name: &str, error: &kube::Error) -> Refused {
+fn refused(namespace: &str, name: &str, error: &kube::Error) -> Refusal {
     let kube::Error::Api(status) = error else {
-        return Refused {
+        return Refusal {
             reason: Reason::KubernetesUnavailable,
             message: format!(
                 "cannot write ServiceAccount {namespace}/{name}: {}",
@@ -182,7 +176,7 @@ fn refused(namespace: &str, name: &str, error: &kube::Error) -> Refused {
     };
     let said = text::quote(&status.message);
     if conflicts(error).next().is_some() {
-        return Refused {
+        return Refusal {
             reason: Reason::FieldConflict,
             message: format!(
                 "another manager holds a different value on ServiceAccount {namespace}/{name}: {said}. \
@@ -195,7 +189,7 @@ fn refused(namespace: &str, name: &str, error: &kube::Error) -> Refused {
         404 | 409 => format!("ServiceAccount {namespace}/{name} is changing"),
         _ => format!("cannot write ServiceAccount {namespace}/{name}: {said}"),
     };
-    Refused {
+    Refusal {
         reason: Reason::KubernetesUnavailable,
         message,
     }

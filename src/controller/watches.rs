@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::domain::text;
+use crate::core::text;
 
 /// The API server ends a watch after this time, and one that says nothing for 5 s longer is taken for
 /// dead: a connection can go silent without an end, and nothing else would tell.

@@ -4,23 +4,23 @@
 //! requests per second.
 
 mod queue;
-mod turns;
+mod semaphore;
 
 pub use queue::Queue;
-pub use turns::{Turn, Turns};
+pub use semaphore::{FairSemaphore, Permit};
 
 /// Who waits.
 #[derive(Clone, Copy, Debug)]
-pub struct Party<'a> {
+pub struct Flow<'a> {
     /// Namespaces take turns.
     pub namespace: &'a str,
     /// Who goes first.
-    pub urgency: Urgency,
+    pub priority: Priority,
 }
 
 /// Who goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Urgency {
+pub enum Priority {
     /// What takes trust back: before everything else, whatever the namespace.
     First,
     /// What has begun already: before the rest of its namespace.

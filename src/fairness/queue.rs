@@ -3,9 +3,9 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::{Party, Urgency};
+use super::{Flow, Priority};
 
-/// Items that wait, by urgency and namespace.
+/// Items that wait, by priority and namespace.
 #[derive(Debug)]
 pub struct Queue<T> {
     first: RoundRobin<T>,
@@ -23,11 +23,11 @@ impl<T> Default for Queue<T> {
 
 impl<T> Queue<T> {
     /// Appends an item.
-    pub fn push(&mut self, party: Party<'_>, item: T) {
-        match party.urgency {
-            Urgency::First => self.first.of(party.namespace).push_back(item),
-            Urgency::Begun => self.usual.of(party.namespace).push_front(item),
-            Urgency::Usual => self.usual.of(party.namespace).push_back(item),
+    pub fn push(&mut self, flow: Flow<'_>, item: T) {
+        match flow.priority {
+            Priority::First => self.first.of(flow.namespace).push_back(item),
+            Priority::Begun => self.usual.of(flow.namespace).push_front(item),
+            Priority::Usual => self.usual.of(flow.namespace).push_back(item),
         }
     }
 
@@ -36,16 +36,16 @@ impl<T> Queue<T> {
         self.first.pop().or_else(|| self.usual.pop())
     }
 
-    /// How many items would be taken before a new one of this party.
-    pub fn ahead_of(&self, party: Party<'_>) -> usize {
-        match party.urgency {
-            Urgency::First => self
+    /// How many items would be taken before a new one of this flow.
+    pub fn ahead_of(&self, flow: Flow<'_>) -> usize {
+        match flow.priority {
+            Priority::First => self
                 .first
-                .ahead_of(party.namespace, self.first.waiting(party.namespace)),
-            Urgency::Begun => self.first.len + self.usual.ahead_of(party.namespace, 0),
-            Urgency::Usual => {
-                let own = self.usual.waiting(party.namespace);
-                self.first.len + self.usual.ahead_of(party.namespace, own)
+                .ahead_of(flow.namespace, self.first.waiting(flow.namespace)),
+            Priority::Begun => self.first.len + self.usual.ahead_of(flow.namespace, 0),
+            Priority::Usual => {
+                let own = self.usual.waiting(flow.namespace);
+                self.first.len + self.usual.ahead_of(flow.namespace, own)
             }
         }
     }
@@ -118,10 +118,10 @@ mod tests {
 
     use super::*;
 
-    fn usual(namespace: &str) -> Party<'_> {
-        Party {
+    fn usual(namespace: &str) -> Flow<'_> {
+        Flow {
             namespace,
-            urgency: Urgency::Usual,
+            priority: Priority::Usual,
         }
     }
 
@@ -143,8 +143,8 @@ mod tests {
         let mut queue = Queue::default();
         queue.push(usual("a"), "a new");
         queue.push(usual("b"), "b new");
-        let begun = Party {
-            urgency: Urgency::Begun,
+        let begun = Flow {
+            priority: Priority::Begun,
             ..usual("b")
         };
         assert_eq!(queue.ahead_of(begun), 1);
@@ -157,8 +157,8 @@ mod tests {
     fn what_is_urgent_goes_before_everything_else() {
         let mut queue = Queue::default();
         queue.push(usual("a"), 1);
-        let urgent = Party {
-            urgency: Urgency::First,
+        let urgent = Flow {
+            priority: Priority::First,
             ..usual("b")
         };
         assert_eq!((queue.ahead_of(urgent), queue.ahead_of(usual("a"))), (0, 1));
@@ -176,8 +176,8 @@ mod tests {
             let name = |n: u8| n.to_string();
             let mut queue = Queue::default();
             for (index, (namespace, first)) in waiting.iter().enumerate() {
-                let urgency = if *first { Urgency::First } else { Urgency::Usual };
-                queue.push(Party { namespace: &name(*namespace), urgency }, index);
+                let priority = if *first { Priority::First } else { Priority::Usual };
+                queue.push(Flow { namespace: &name(*namespace), priority }, index);
             }
             let forecast = queue.ahead_of(usual(&name(new)));
             queue.push(usual(&name(new)), usize::MAX);

@@ -22,8 +22,10 @@ fn seeds() -> Vec<Vec<u8>> {
             "subject": "system:serviceaccount:shop:web", "audience": "aud", "origin": "Created" },
         "superseded": [{ "resourceId": ID, "credential": { "name": "x", "subject": "system:serviceaccount:pay:web" } }],
     });
+    let flexible = json!({ "name": "flexible", "properties": { "issuer": "https://issuer/", "audiences": ["aud"],
+        "claimsMatchingExpression": { "value": "claims['sub'] matches 'x'", "languageVersion": 1 } } });
     let values = [
-        json!({ "value": [credential], "nextLink": "https://management.azure.com/next" }),
+        json!({ "value": [credential, flexible], "nextLink": "https://management.azure.com/next" }),
         json!({ "id": ID, "location": "x", "properties": { "clientId": "00000000-0000-0000-0000-000000000001",
             "principalId": "00000000-0000-0000-0000-000000000002", "tenantId": "00000000-0000-0000-0000-000000000003" } }),
         json!({ "apiVersion": "workload-identity.io/v1alpha1", "kind": "WorkloadIdentityBinding",
@@ -181,7 +183,8 @@ proptest! {
 #[test]
 fn every_seed_is_taken_by_what_it_is_for() {
     let seeds = seeds();
-    assert_eq!(azure::fuzzing::list(&seeds[0]).unwrap().unwrap().len(), 1);
+    let held = azure::fuzzing::list(&seeds[0]).unwrap().unwrap();
+    assert_eq!((held.credentials.len(), held.unreadable.len()), (1, 1));
     assert_eq!(
         azure::fuzzing::identity(&seeds[1])
             .unwrap()

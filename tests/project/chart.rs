@@ -7,8 +7,9 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use clap::CommandFactory;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use pretty_assertions::assert_eq;
-use workload_identity_binding::api::{self, WorkloadIdentityBinding};
+use workload_identity_binding::api::{self, GROUP, WorkloadIdentityBinding};
 use workload_identity_binding::cli::Cli;
 
 use crate::{documents, read, root};
@@ -79,14 +80,15 @@ fn artifact_hub_is_told_what_the_chart_holds() -> Result<()> {
     ] {
         ensure!(!annotation(name)?.is_null(), "artifacthub.io/{name} is empty");
     }
-    let crd = api::crd();
     let told = annotation("crds")?;
-    assert_eq!(told[0]["name"].as_str(), crd.metadata.name.as_deref());
-    assert_eq!(told[0]["kind"].as_str(), Some(crd.spec.names.kind.as_str()));
-    assert_eq!(
-        told[0]["version"].as_str(),
-        Some(crd.spec.versions[0].name.as_str())
-    );
+    let told = told.as_sequence().context("artifacthub.io/crds is no list")?;
+    let crds = api::crds();
+    assert_eq!(told.len(), crds.len());
+    for (told, crd) in told.iter().zip(&crds) {
+        assert_eq!(told["name"].as_str(), crd.metadata.name.as_deref());
+        assert_eq!(told["kind"].as_str(), Some(crd.spec.names.kind.as_str()));
+        assert_eq!(told["version"].as_str(), Some(crd.spec.versions[0].name.as_str()));
+    }
     let examples: Vec<WorkloadIdentityBinding> = serde_yaml::from_value(annotation("crdsExamples")?)?;
     ensure!(!examples.is_empty(), "artifacthub.io/crdsExamples is empty");
     for example in examples {
@@ -98,20 +100,29 @@ fn artifact_hub_is_told_what_the_chart_holds() -> Result<()> {
 }
 
 #[test]
-fn the_definition_in_the_chart_is_the_one_in_crds() -> Result<()> {
-    let crd = read("crds/workload-identity.io_workloadidentitybindings.yaml")?;
+fn the_definitions_in_the_chart_are_those_in_crds() -> Result<()> {
+    let definitions: Result<Vec<_>> = api::crds().iter().map(templated).collect();
+    let made = format!(
+        "{{{{- if .Values.crds.enabled }}}}\n# Made of crds/ by `UPDATE=1 cargo test --test project`.\n{}{{{{- end }}}}\n",
+        definitions?.join("---\n")
+    );
+    assert_made("templates/crd.yaml", &made)
+}
+
+/// A definition of crds/ with the labels and annotations of the chart.
+fn templated(crd: &CustomResourceDefinition) -> Result<String> {
+    let kept = read(&format!("crds/{GROUP}_{}.yaml", crd.spec.names.plural))?;
     ensure!(
-        !crd.contains("{{"),
+        !kept.contains("{{"),
         "the definition holds what Helm takes for a template"
     );
-    let (_, spec) = crd
+    let (_, spec) = kept
         .split_once("\nspec:\n")
         .context("a definition without a spec")?;
-    let name = api::crd().metadata.name.context("a definition without a name")?;
-    let made = format!(
-        r#"{{{{- if .Values.crds.enabled }}}}
-# Made of crds/ by `UPDATE=1 cargo test --test project`.
-apiVersion: apiextensions.k8s.io/v1
+    let name = crd.metadata.name.as_deref();
+    let name = name.context("a definition without a name")?;
+    Ok(format!(
+        r#"apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata:
   name: {name}
@@ -122,10 +133,8 @@ metadata:
     helm.sh/resource-policy: keep
   {{{{- end }}}}
 spec:
-{spec}{{{{- end }}}}
-"#
-    );
-    assert_made("templates/crd.yaml", &made)
+{spec}"#
+    ))
 }
 
 #[test]

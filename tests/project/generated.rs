@@ -1,12 +1,13 @@
 //! Generated files are what they are made of. `UPDATE=1 cargo test --test project` writes them anew.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use anyhow::Result;
 use pretty_assertions::assert_eq;
-use workload_identity_binding::api;
+use workload_identity_binding::api::{self, GROUP};
 
-use crate::{read, root};
+use crate::{files, read, root};
 
 fn is_kept(path: &str, made: &str) -> Result<()> {
     if std::env::var_os("UPDATE").is_some_and(|v| v == "1") {
@@ -18,11 +19,37 @@ fn is_kept(path: &str, made: &str) -> Result<()> {
 }
 
 #[test]
-fn the_definition_in_crds_is_what_the_code_makes() -> Result<()> {
-    is_kept(
-        "crds/workload-identity.io_workloadidentitybindings.yaml",
-        &api::crd_yaml()?,
-    )
+fn the_definitions_in_crds_are_what_the_code_makes() -> Result<()> {
+    for crd in api::crds() {
+        is_kept(
+            &format!("crds/{GROUP}_{}.yaml", crd.spec.names.plural),
+            &serde_yaml::to_string(&crd)?,
+        )?;
+    }
+    Ok(())
+}
+
+/// What `kubectl apply` gets of `crds/` is what it gets of `wib crd`.
+#[test]
+fn every_definition_is_in_crds_and_in_its_kustomization() -> Result<()> {
+    let made: BTreeSet<String> = api::crds()
+        .iter()
+        .map(|crd| format!("{GROUP}_{}.yaml", crd.spec.names.plural))
+        .collect();
+    let kept: BTreeSet<String> = files("crds", "yaml")?
+        .into_iter()
+        .map(|path| path.trim_start_matches("crds/").to_owned())
+        .filter(|name| name != "kustomization.yaml")
+        .collect();
+    assert_eq!(kept, made);
+    let kustomization = read("crds/kustomization.yaml")?;
+    let listed: BTreeSet<String> = kustomization
+        .lines()
+        .filter_map(|line| line.strip_prefix("- "))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(listed, made);
+    Ok(())
 }
 
 /// Before the rules in a PrometheusRule.

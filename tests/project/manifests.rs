@@ -10,7 +10,7 @@ use workload_identity_binding::api::{
     DeletionPolicy, GRANT_RESOURCE, GRANT_VERB, GROUP, WorkloadIdentityBinding,
 };
 use workload_identity_binding::cli::Cli;
-use workload_identity_binding::domain::{Defaults, Desired};
+use workload_identity_binding::core::{Defaults, Desired};
 
 use crate::{documents, files, objects, read, root};
 

@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use http::{Request, Response};
+use jiff::Timestamp;
 use pretty_assertions::assert_eq;
+use prometheus_client::registry::Registry;
 use serde_json::Value;
 use serde_yaml::Value as Yaml;
 use strum::IntoEnumIterator;
 use tower::{Layer, ServiceExt, service_fn};
-use workload_identity_binding::azure::Operation;
-use workload_identity_binding::domain::Fault;
-use workload_identity_binding::runtime::metrics::{
-    Census, Ended, Format, Metrics, Ready, RequestLayer, Standing,
-};
+use workload_identity_binding::api::{CredentialState, Reason};
+use workload_identity_binding::azure::{AzureMetrics, Counter, Operation};
+use workload_identity_binding::controller::{BindingState, ControllerMetrics, Ended, StateSnapshot};
+use workload_identity_binding::core::Fault;
+use workload_identity_binding::runtime::metrics::{Format, Metrics, RequestLayer};
 
 use crate::{documents, read};
 
@@ -30,27 +32,27 @@ type Catalogue = BTreeMap<String, (String, BTreeSet<String>)>;
 
 /// Metrics to which everything has happened once.
 fn metrics() -> Result<Metrics> {
-    let metrics = Metrics::default();
-    metrics.leads("workload-identity-binding", true);
-    metrics
-        .visits
-        .ended(Duration::ZERO, Ended::Success, Some("Synced"));
-    metrics
-        .calls
-        .called("get_identity", "2xx", "success", Duration::ZERO);
-    metrics.calls.remaining("reads", 1);
-    metrics.bindings.count_by(|| {
-        let standing = Standing {
-            ready: Ready::False,
+    let mut registry = Registry::default();
+    let azure = AzureMetrics::register(&mut registry);
+    azure.called(Operation::GetIdentity, Duration::ZERO, None);
+    azure.left(Counter::Reads, 1);
+    let controller = ControllerMetrics::register(&mut registry);
+    controller.ended(Duration::ZERO, Some(Reason::Synced), Ended::ComesBack);
+    controller.listed(|| {
+        let binding = BindingState {
+            ready: Some(false),
             stalled: true,
-            reason: "NotAuthorized",
-            not_ready_since: Some(0.0),
+            reason: Some(Reason::NotAuthorized),
+            not_ready_since: Some(Timestamp::UNIX_EPOCH),
         };
-        Some(Census {
-            bindings: vec![standing],
+        Some(StateSnapshot {
+            bindings: vec![binding],
             identities: vec![1],
+            credentials: vec![(CredentialState::Wanted, 1)],
         })
     });
+    let metrics = Metrics::new(registry);
+    metrics.leads("workload-identity-binding", true);
     let answer = service_fn(|_: Request<()>| async { Ok::<_, std::convert::Infallible>(Response::new(())) });
     let client = RequestLayer::new(metrics.requests.clone(), "kubernetes".to_owned()).layer(answer);
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
@@ -113,10 +115,11 @@ fn the_page_explains_every_metric_with_its_labels_and_no_other() -> Result<()> {
 
     let page = read(DOCS)?;
     let operations = Operation::iter().map(Operation::as_str);
+    let states = CredentialState::iter().map(CredentialState::as_str);
     let results = Fault::iter()
         .filter(|fault| *fault != Fault::Queued)
         .map(Fault::as_str);
-    for word in operations.chain(results) {
+    for word in operations.chain(results).chain(states) {
         ensure!(page.contains(&format!("`{word}`")), "{DOCS} does not name {word}");
     }
     // In the text, too, no metric is named that does not exist.

@@ -249,7 +249,7 @@ async fn grant_to_group(world: &World, resource_id: &str, group: &str) -> Result
     let role = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": { "name": name },
         "rules": [{
-            "apiGroups": ["workload-identity.io"], "resources": ["azureidentities"], "verbs": ["use"],
+            "apiGroups": ["workload-identity.io"], "resources": ["managedidentities"], "verbs": ["use"],
             "resourceNames": [resource_id.to_lowercase()],
         }],
     });
@@ -326,8 +326,8 @@ async fn an_earlier_pair_loses_its_trust_with_its_grant(world: World) -> Result<
     // … for as long as it is granted.
     world.revoke("web", &first).await?;
     world
-        .wait("web", "without the old credential", |b| {
-            b.status.as_ref().is_some_and(|s| s.superseded.is_empty())
+        .until("the old credential is gone", || {
+            world.azure.credentials(&first.resource_id).is_empty()
         })
         .await?;
     world.assert_refused("web", &first.client_id, NO_CREDENTIAL).await

@@ -144,7 +144,12 @@ async fn ends_well(world: &World, asked: &mut Asked) -> Result<()> {
 /// A world that was never anything else.
 async fn fresh(world: &World, asked: &Asked) -> Result<(World, Operator)> {
     let twin = World::new(world.cluster.clone()).await?;
-    let id = |text: &str| text.replace(world.azure.subscription_id(), twin.azure.subscription_id());
+    // Letter case does not matter in an ARM id, and sequences make use of that.
+    let (here, there) = (world.azure.subscription_id(), twin.azure.subscription_id());
+    let id = |text: &str| {
+        text.replace(here, there)
+            .replace(&here.to_uppercase(), &there.to_uppercase())
+    };
     for name in IDENTITIES {
         if world.azure.identity(&world.at(name).resource_id).is_some() {
             twin.identity(name);

@@ -315,7 +315,7 @@ async fn every_rule_refuses_with_its_message(world: World) -> Result<()> {
 }
 
 async fn the_cel_rules_say_the_same_without_a_server() -> Result<()> {
-    let crd = serde_json::to_value(api::crd())?;
+    let crd = serde_json::to_value(api::definition_of_bindings())?;
     let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
     let validate = |spec: &Value| Validator::new().validate(schema, &object("web", spec), None);
     let mut wrong = Vec::new();
@@ -380,14 +380,7 @@ async fn defaults_are_applied_and_nothing_reads_as_done(world: World) -> Result<
     let made = world.create("web", good()).await?;
     let status = made.status.context("no status")?;
     assert_eq!(status.observed_generation, Some(-1));
-    assert_eq!(
-        (
-            status.conditions.len(),
-            status.credential,
-            status.superseded.len()
-        ),
-        (0, None, 0)
-    );
+    assert_eq!((status.conditions.len(), status.credential), (0, None));
 
     let stored = dynamic(&world).get("web").await?.data;
     let expected = json!({
@@ -470,8 +463,7 @@ async fn letter_case_of_an_arm_id_does_not_matter(world: World) -> Result<()> {
             json!({ "spec": { "identity": { "resourceId": id.to_uppercase() } } }),
         )
         .await?;
-    let binding = world.ready("lower").await?;
-    assert_eq!(binding.status.unwrap_or_default().superseded, []);
+    world.ready("lower").await?;
     assert_eq!(world.azure.count(Operation::PutCredential), 3);
     assert_eq!(world.azure.count(Operation::DeleteCredential), 0);
     world.assert_accepted("lower", &identity.client_id).await

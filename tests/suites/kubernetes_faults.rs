@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use azure_emulator::Operation;
 use futures::future::try_join_all;
-use kube::api::DeleteParams;
+use kube::ResourceExt as _;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use pretty_assertions::assert_eq;
 use serde_json::json;
 use wib_harness::World;
@@ -16,7 +17,8 @@ use wib_harness::world::bindings::is_ready;
 use crate::runner::{figure, trials};
 
 trials![
-    shared a_status_that_somebody_was_faster_with_is_worked_out_anew,
+    shared a_status_is_written_whatever_was_patched_meanwhile,
+    shared a_record_that_somebody_was_faster_with_is_worked_out_anew,
     shared a_finalizer_is_set_and_removed_beside_those_of_others,
     shared a_service_account_that_is_made_again_meanwhile_is_annotated,
     shared a_service_account_that_goes_meanwhile_is_not_brought_back,
@@ -28,6 +30,7 @@ trials![
 
 const STATUS: &str = "k8s PATCH workloadidentitybindings/status";
 const FINALIZER: &str = "k8s PATCH workloadidentitybindings";
+const RECORD: &str = "k8s PUT managedidentities/status";
 const ACCOUNT: &str = "k8s PATCH serviceaccounts";
 const REVIEW: &str = "k8s POST subjectaccessreviews";
 
@@ -48,27 +51,48 @@ fn lost_against_others(gate: &Gate) -> Result<()> {
     Ok(())
 }
 
-async fn a_status_that_somebody_was_faster_with_is_worked_out_anew(world: World) -> Result<()> {
+/// A status is a report, and the operator's last word on it stands: no patch of the object gets in its way.
+async fn a_status_is_written_whatever_was_patched_meanwhile(world: World) -> Result<()> {
     let gates = world.gated().await?;
     let gate = &gates.kubernetes;
     let _operator = world.operator_through(&gates, &[]).await?;
-    // The intent, and what came of it.
-    for (name, nth) in [("intent", 1), ("end", 2)] {
-        let identity = world.workload(name).await?;
-        let conflicts = answered(gate, STATUS, 409);
-        let parked = gate.rule(Rule::on(STATUS).nth(nth).park_before_send());
-        world.bind(name, name, &identity).await?;
-        parked.reached().await.context("no write")?;
-        let edit = json!({ "metadata": { "labels": { "edited": "meanwhile" } } });
-        world.change(name, edit).await?;
-        parked.release();
-        world.ready(name).await?;
-        world.assert_accepted(name, &identity.client_id).await?;
-        assert_eq!(answered(gate, STATUS, 409), conflicts + 1, "{name}");
-        gate.clear_rules();
-    }
-    assert_eq!(world.azure.count(Operation::PutCredential), 2);
-    figure("kubernetes faults: 409 on a status: intent and end, 1 credential written each");
+    let identity = world.workload("web").await?;
+    let parked = gate.rule(Rule::on(STATUS).park_before_send());
+    world.bind("web", "web", &identity).await?;
+    parked.reached().await.context("no write")?;
+    let edit = json!({ "metadata": { "labels": { "edited": "meanwhile" } } });
+    world.change("web", edit).await?;
+    parked.release();
+    world.ready("web").await?;
+    world.assert_accepted("web", &identity.client_id).await?;
+    assert_eq!(answered(gate, STATUS, 409), 0);
+    assert_eq!(answered(gate, STATUS, 200), 1);
+    assert_eq!(world.azure.count(Operation::PutCredential), 1);
+    Ok(())
+}
+
+/// Somebody else writes on the record of the identity at the same moment: neither undoes the other.
+async fn a_record_that_somebody_was_faster_with_is_worked_out_anew(world: World) -> Result<()> {
+    let gates = world.gated().await?;
+    let gate = &gates.kubernetes;
+    let _operator = world.operator_through(&gates, &[]).await?;
+    let identity = world.workload("web").await?;
+    let parked = gate.rule(Rule::on(RECORD).park_before_send());
+    world.bind("web", "web", &identity).await?;
+    parked.reached().await.context("no write")?;
+    let record = world.record(&identity).await?.context("no record")?;
+    let edit = json!({ "metadata": { "annotations": { "edited": "meanwhile" } } });
+    world
+        .records()
+        .patch(&record.name_any(), &PatchParams::default(), &Patch::Merge(edit))
+        .await?;
+    parked.release();
+    world.ready("web").await?;
+    assert_eq!(answered(gate, RECORD, 409), 1);
+    let record = world.record(&identity).await?.context("no record")?;
+    ensure!(record.annotations().contains_key("edited"), "{record:?}");
+    assert_eq!(record.status.unwrap_or_default().credentials.len(), 1);
+    assert_eq!(world.azure.count(Operation::PutCredential), 1);
     Ok(())
 }
 
@@ -172,13 +196,22 @@ async fn throttles_are_waited_out(world: World) -> Result<()> {
         let listed = [
             "workloadidentitybindings",
             "serviceaccounts",
+            "managedidentities",
             "clusterroles",
             "clusterrolebindings",
         ];
         let reads = listed
             .iter()
             .flat_map(|r| [format!("k8s GET {r} (list)"), format!("k8s GET {r} (watch)")]);
-        let writes = [STATUS, FINALIZER, ACCOUNT, REVIEW].map(str::to_owned);
+        let writes = [
+            STATUS,
+            FINALIZER,
+            ACCOUNT,
+            REVIEW,
+            RECORD,
+            "k8s POST managedidentities",
+        ]
+        .map(str::to_owned);
         let traps: Vec<_> = reads
             .chain(writes)
             .map(|signature| {
@@ -204,7 +237,7 @@ async fn throttles_are_waited_out(world: World) -> Result<()> {
     });
     let waits = try_join_all(waits).await?;
     figure(format!(
-        "kubernetes faults: 429 twice on 12 kinds of calls: ready after {:.1} s, with Retry-After: 1 after {:.1} s",
+        "kubernetes faults: 429 twice on 16 kinds of calls: ready after {:.1} s, with Retry-After: 1 after {:.1} s",
         waits[0].as_secs_f64(),
         waits[1].as_secs_f64()
     ));
@@ -217,19 +250,19 @@ async fn a_throttle_that_lasts_keeps_azure_unwritten(world: World) -> Result<()>
     let gate = &gates.kubernetes;
     let _operator = world.operator_through(&gates, &[]).await?;
     let identity = world.workload("web").await?;
-    let throttled = gate.rule(Rule::on(STATUS).always().answer(429, &[], "too many requests"));
+    let throttled = gate.rule(Rule::on(RECORD).always().answer(429, &[], "too many requests"));
     world.bind("web", "web", &identity).await?;
     throttled.reached().await.context("no write")?;
     tokio::time::sleep(LASTS).await;
     let calls = throttled.hits().len();
     ensure!(calls <= 30, "{calls} calls in {LASTS:?}");
-    // The intent could not be put on record.
+    // The credential could not be put on record.
     assert_eq!(world.azure.count(Operation::PutCredential), 0);
     gate.clear_rules();
     world.ready("web").await?;
     assert_eq!(world.azure.count(Operation::PutCredential), 1);
     figure(format!(
-        "kubernetes faults: 429 on a status for 5 s: {calls} calls, 0 writes to Azure"
+        "kubernetes faults: 429 on a record for 5 s: {calls} calls, 0 writes to Azure"
     ));
     Ok(())
 }
@@ -261,9 +294,10 @@ async fn an_absurd_throttle_is_bounded_by_the_deadline(world: World) -> Result<(
 type Fault = fn(Rule) -> Rule;
 
 /// The calls of a binding's life, and those of its end.
-const CALLS: [&str; 7] = [
+const CALLS: [&str; 8] = [
     FINALIZER,
     REVIEW,
+    RECORD,
     STATUS,
     ACCOUNT,
     "k8s POST events",

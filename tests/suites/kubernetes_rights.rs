@@ -153,6 +153,7 @@ async fn lost_rights_are_told_and_take_nothing_away() -> Result<()> {
     let cluster = Arc::new(Cluster::start().await?);
     let warnings = [
         ("status", status(&cluster).await.context("status")?),
+        ("records", records(&cluster).await.context("records")?),
         (
             "ServiceAccounts",
             service_accounts(&cluster).await.context("serviceaccounts")?,
@@ -164,7 +165,7 @@ async fn lost_rights_are_told_and_take_nothing_away() -> Result<()> {
         ensure!((1..=60).contains(&count), "{count} warnings about {what}");
     }
     figure(format!(
-        "kubernetes faults: 8 rights lost and given back, warnings: {warnings:?}"
+        "kubernetes faults: 9 rights lost and given back, warnings: {warnings:?}"
     ));
     Ok(())
 }
@@ -189,16 +190,40 @@ async fn status(cluster: &Arc<Cluster>) -> Result<usize> {
     world
         .until("the status is refused several times", || refused() >= 4)
         .await?;
-    // What cannot be put on record is not written.
-    assert_eq!(world.azure.count(Operation::PutCredential), 1);
+    // A status is a report: what cannot be told is done all the same, once.
+    assert_eq!(world.azure.count(Operation::PutCredential), 2);
+    world.assert_accepted("web", &identity.client_id).await?;
     give_back(world, &whole, &rights).await?;
     world.ready("web").await?;
-    world.assert_accepted("web", &identity.client_id).await?;
     let log = scene.program.log()?;
     ensure!(
         log.contains("cannot write the binding's status") && log.contains("forbidden"),
         "{log}"
     );
+    scene.ends(2, 0).await
+}
+
+async fn records(cluster: &Arc<Cluster>) -> Result<usize> {
+    let scene = Scene::new(cluster, &[]).await?;
+    let world = &scene.world;
+    let rights = [Right {
+        subresource: "status",
+        ..Right::new("workload-identity.io", "managedidentities", "update")
+    }];
+    let whole = withdraw(world, &rights).await?;
+    let identity = world.workload("web").await?;
+    world.bind("web", "web", &identity).await?;
+    let told = world.not_ready("web", "KubernetesUnavailable").await?;
+    let message = condition(&told, "Ready").context("no condition")?.2;
+    ensure!(
+        message.contains("the record of the identity") && message.contains("forbidden"),
+        "{message}"
+    );
+    // What cannot be put on record is not written.
+    assert_eq!(world.azure.count(Operation::PutCredential), 1);
+    give_back(world, &whole, &rights).await?;
+    world.ready("web").await?;
+    world.assert_accepted("web", &identity.client_id).await?;
     scene.ends(2, 0).await
 }
 

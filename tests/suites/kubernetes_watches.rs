@@ -233,8 +233,9 @@ async fn events_that_come_twice_are_worked_on_once(world: World) -> Result<()> {
         let effective = journal.iter().filter(|c| c.status == Some(200));
         effective.filter(|c| c.signature == signature).count()
     };
-    // As without the fault: the intent and the end, and the finalizer set and removed.
-    assert_eq!(of("k8s PATCH workloadidentitybindings/status"), 2);
+    // As without the fault: one status, one record, and the finalizer set and removed.
+    assert_eq!(of("k8s PATCH workloadidentitybindings/status"), 1);
+    assert_eq!(of("k8s PUT managedidentities/status"), 1);
     assert_eq!(of("k8s PATCH workloadidentitybindings"), 2);
     let (_, metrics) = operator.get("/metrics").await?;
     let none = "controller_runtime_reconcile_errors_total{controller=\"workloadidentitybinding\"} 0\n";

@@ -1,4 +1,4 @@
-//! What the model of `src/domain/model.rs` found, against real parts: writes that outlast their answer, and
+//! What the model of `src/core/model.rs` found, against real parts: writes that outlast their answer, and
 //! bindings that come and go together.
 
 use std::time::Duration;

@@ -88,7 +88,7 @@ async fn a_new_binding_costs_three_calls_and_four_writes(world: World) -> Result
             Operation::PutCredential
         ]
     );
-    let writes = world.kubernetes_writes_after(2).await?;
+    let writes = world.kubernetes_writes_after(1).await?;
     ensure!(writes.len() <= 4, "more than four writes: {writes:#?}");
     ensure!(
         writes.iter().all(|w| w.status < 300),
@@ -141,7 +141,7 @@ async fn another_identity_replaces_the_first(world: World) -> Result<()> {
             json!({ "spec": { "identity": { "resourceId": second.resource_id } } }),
         )
         .await?;
-    let binding = world.ready("web").await?;
+    world.ready("web").await?;
 
     world.assert_accepted("web", &second.client_id).await?;
     world
@@ -152,7 +152,6 @@ async fn another_identity_replaces_the_first(world: World) -> Result<()> {
         world.annotation("web", key).await?.as_ref(),
         Some(&second.client_id)
     );
-    assert_eq!(binding.status.unwrap_or_default().superseded, []);
     let order: Vec<_> = world
         .azure
         .journal()

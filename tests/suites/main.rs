@@ -6,6 +6,7 @@
 mod authorization;
 mod azure_drift;
 mod azure_faults;
+mod azure_lists;
 mod chart;
 mod crash;
 mod documents;
@@ -38,8 +39,10 @@ mod repositories;
 mod rewriting;
 mod runner;
 mod secrets;
+mod server;
 mod service_account;
 mod settings;
+mod tenants;
 mod two_clusters;
 mod webhook;
 
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         azure_drift::trials(),
         generated::trials(),
         azure_faults::trials(),
+        azure_lists::trials(),
         hostile::trials(),
         input::trials(),
         issuer::trials(),
@@ -64,7 +68,9 @@ fn main() -> ExitCode {
         release::trials(),
         removal::trials(),
         secrets::trials(),
+        server::trials(),
         settings::trials(),
+        tenants::trials(),
         gate::trials(),
         leadership::trials(),
         kubernetes_faults::trials(),

@@ -19,7 +19,7 @@ use crate::runner::trials;
 
 trials![
     alone help_names_every_setting_and_exit_code,
-    alone crd_prints_the_file_that_is_shipped,
+    alone crd_prints_the_files_that_are_shipped,
     alone a_wrong_command_line_exits_2,
     alone a_wrong_setting_exits_2_and_is_named,
     alone a_login_that_cannot_be_set_up_exits_2_and_names_what_is_missing,
@@ -151,15 +151,18 @@ async fn help_names_every_setting_and_exit_code() -> Result<()> {
     Ok(())
 }
 
-async fn crd_prints_the_file_that_is_shipped() -> Result<()> {
+async fn crd_prints_the_files_that_are_shipped() -> Result<()> {
     let ended = wib(&["crd"], &[]).await?;
     assert_eq!((ended.code, ended.log.as_str()), (Some(0), ""));
-    let path =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("crds/workload-identity.io_workloadidentitybindings.yaml");
-    let shipped = std::fs::read_to_string(path)?;
-    // The shipped file may begin with a comment.
-    let shipped: serde_yaml::Value = serde_yaml::from_str(&shipped)?;
-    assert_eq!(serde_yaml::from_str::<serde_yaml::Value>(&ended.output)?, shipped);
+    let mut shipped = Vec::new();
+    for plural in ["workloadidentitybindings", "managedidentities"] {
+        let path = format!("crds/workload-identity.io_{plural}.yaml");
+        shipped.push(std::fs::read_to_string(
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(path),
+        )?);
+    }
+    // Two documents, as `kubectl apply -f -` reads them.
+    assert_eq!(ended.output, shipped.join("---\n"));
     Ok(())
 }
 
@@ -174,6 +177,21 @@ async fn a_wrong_command_line_exits_2() -> Result<()> {
         (&["run", "--startup-timeout=-1s"], "--startup-timeout"),
         (&["run", "--credential-prefix=Wib_"], "lower-case letters"),
         (&["run", "--audience="], "--audience"),
+        (&["run", "--audience=api://A "], "white space"),
+        (
+            &["run", "--audience=api://A\tB"],
+            "white space or a control character. Leave it out for",
+        ),
+        (
+            &["run", "--subscription-id=prod"],
+            "must be a GUID: `az account show",
+        ),
+        (&["run", "--resource-group=a/b"], "1 to 90 letters, digits"),
+        (&["run", "--watch-namespace=shop,web"], "one namespace"),
+        (
+            &["run", "--watch-namespace=../x"],
+            "`kubectl get namespaces` lists them",
+        ),
         (&["run", "--concurrency=0"], "--concurrency"),
         (&["run", "--authorization=maybe"], "--authorization"),
         (&["run", "--azure-cloud=mars"], "--azure-cloud"),
@@ -236,6 +254,22 @@ async fn a_wrong_setting_exits_2_and_is_named() -> Result<()> {
             ["--azure-cloud", "AzureMarsCloud"],
         ),
         ("WIB_HTTP_ADDRESS", "nowhere", ["--http-address", "nowhere"]),
+        ("WIB_AUDIENCE", " ", ["--audience", "1 to 600 characters"]),
+        (
+            "AZURE_SUBSCRIPTION_ID",
+            "prod",
+            ["'prod' for '--subscription-id", "must be a GUID"],
+        ),
+        (
+            "WIB_RESOURCE_GROUP",
+            "shop.",
+            ["'shop.' for '--resource-group", "must not end in a period"],
+        ),
+        (
+            "WIB_WATCH_NAMESPACE",
+            "Shop",
+            ["'Shop' for '--watch-namespace", "lower-case letters"],
+        ),
     ] {
         let ended = wib(&["run", &kubeconfig], &[(name, value)]).await?;
         assert_fails(&ended, 2, &parts).with_context(|| name)?;

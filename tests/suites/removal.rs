@@ -8,15 +8,16 @@ use anyhow::{Context as _, Result, ensure};
 use azure_emulator::{Identity, Lock, LockLevel, Operation};
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, DeleteParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kube::{CustomResourceExt as _, ResourceExt as _};
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 use wib_harness::world::bindings::condition;
 use wib_harness::{Cluster, Operator, World, cluster};
-use workload_identity_binding::api::WorkloadIdentityBinding;
+use workload_identity_binding::api::{RELEASE_ANNOTATION, WorkloadIdentityBinding};
 
 use crate::runner::trials;
 
@@ -27,6 +28,8 @@ trials![
     shared a_namespace_that_azure_holds_up_says_why_and_can_be_let_go,
     shared a_namespace_whose_resource_group_is_gone_goes,
     alone an_operator_that_is_uninstalled_first_leaves_two_ways_out,
+    alone openshift_lets_go_of_a_service_account_with_one_more_right,
+    alone what_openshift_refuses_is_told_and_the_binding_can_be_released,
 ];
 
 const CLIENT_ID: &str = "azure.workload.identity/client-id";
@@ -269,6 +272,135 @@ async fn an_operator_that_is_uninstalled_first_leaves_two_ways_out() -> Result<(
     let left = world.azure.credentials(&identity.resource_id);
     ensure!(!left.iter().any(|c| c.subject.ends_with(":api")), "{left:#?}");
     assert_eq!(left.len(), NAMES.len() - 1);
+    Ok(())
+}
+
+/// A cluster that guards owner references, and a binding that is ready there: its ServiceAccount was made by the
+/// operator, and is to stay when it goes.
+async fn retained_on_openshift() -> Result<(World, Identity, Operator)> {
+    let cluster = Arc::new(Cluster::start_as_openshift().await?);
+    let world = World::new(cluster).await?;
+    let identity = world.identity("web");
+    world.grant("web", &identity).await?;
+    let operator = world.operator().await?;
+    let spec = json!({
+        "identity": { "resourceId": identity.resource_id },
+        "serviceAccount": { "name": "web", "create": true },
+        "deletionPolicy": "Retain",
+    });
+    world.create("web", spec).await?;
+    world.ready("web").await?;
+    Ok((world, identity, operator))
+}
+
+/// Taking an owner reference off needs the right to delete the object, which `config/rbac` does not give.
+async fn openshift_lets_go_of_a_service_account_with_one_more_right() -> Result<()> {
+    let (world, identity, _operator) = retained_on_openshift().await?;
+    let operator = world
+        .cluster
+        .control_plane
+        .client_for_user(cluster::OPERATOR_USER, &[])
+        .await?;
+    let accounts: Api<ServiceAccount> = Api::namespaced(operator, &world.namespace);
+    let nobodys = Patch::Merge(json!({ "metadata": { "ownerReferences": null } }));
+    let refused = accounts.patch("web", &PatchParams::default(), &nobodys).await;
+    let refused = refused
+        .err()
+        .context("nothing guards the owner references")?
+        .to_string();
+    ensure!(
+        refused.contains("cannot set an ownerRef on a resource you can't delete"),
+        "{refused}"
+    );
+
+    let name = "workload-identity-binding-let-go";
+    let right = json!({ "apiGroups": [""], "resources": ["serviceaccounts"], "verbs": ["delete"] });
+    let rbac = "rbac.authorization.k8s.io";
+    world
+        .cluster
+        .apply(&[
+            json!({
+                "apiVersion": format!("{rbac}/v1"), "kind": "ClusterRole",
+                "metadata": { "name": name }, "rules": [right],
+            }),
+            json!({
+                "apiVersion": format!("{rbac}/v1"), "kind": "ClusterRoleBinding",
+                "metadata": { "name": name },
+                "roleRef": { "apiGroup": rbac, "kind": "ClusterRole", "name": name },
+                "subjects": [{
+                    "kind": "ServiceAccount",
+                    "namespace": cluster::OPERATOR_NAMESPACE, "name": cluster::OPERATOR_SERVICE_ACCOUNT,
+                }],
+            }),
+        ])
+        .await?;
+    let delete = json!({ "namespace": world.namespace, "resource": "serviceaccounts", "verb": "delete" });
+    world
+        .await_right(cluster::OPERATOR_USER, delete, Duration::from_secs(20))
+        .await?;
+    world.delete("web").await?;
+    let kept = world.service_accounts().get("web").await?;
+    assert_eq!(kept.owner_references(), []);
+    world.assert_accepted("web", &identity.client_id).await
+}
+
+/// Without that right the binding waits, says what it waits for, and goes when it is released.
+async fn what_openshift_refuses_is_told_and_the_binding_can_be_released() -> Result<()> {
+    let (world, identity, _operator) = retained_on_openshift().await?;
+    let params = DeleteParams::default();
+    world.bindings().delete("web", &params).await?;
+    let told = world.not_ready("web", "KubernetesUnavailable");
+    let told = tokio::time::timeout(Duration::from_secs(10), told)
+        .await
+        .context("nothing says for 10 s why the binding does not go")??;
+    ensure!(told.metadata.deletion_timestamp.is_some(), "not deleted");
+    let message = condition(&told, "Ready").context("no condition")?.2.to_owned();
+    for part in [
+        &format!("ServiceAccount {}/web", world.namespace),
+        "forbidden",
+        RELEASE_ANNOTATION,
+    ] {
+        ensure!(message.contains(part), "{part} is missing in: {message}");
+    }
+    let events: Api<Event> = Api::namespaced(world.admin(), &world.namespace);
+    let mut warning = None;
+    for _ in 0..100 {
+        let all = events.list(&ListParams::default()).await?;
+        warning = all.items.into_iter().find(|event| {
+            event.reason.as_deref() == Some("KubernetesUnavailable")
+                && event
+                    .regarding
+                    .as_ref()
+                    .is_some_and(|r| r.uid == told.metadata.uid)
+        });
+        if warning.is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let warning = warning.context("no event says why")?;
+    assert_eq!(warning.type_.as_deref(), Some("Warning"));
+    ensure!(
+        warning
+            .note
+            .as_deref()
+            .is_some_and(|note| note.contains(RELEASE_ANNOTATION)),
+        "{warning:#?}"
+    );
+    // It tries again and again, and says the same each time.
+    for _ in 0..60 {
+        let waiting = world.bindings().get("web").await?;
+        let (status, reason, _) = condition(&waiting, "Ready").context("no condition")?;
+        assert_eq!((status, reason), ("False", "KubernetesUnavailable"));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+
+    let release = json!({ "metadata": { "annotations": { RELEASE_ANNOTATION: "true" } } });
+    world.change("web", release).await?;
+    world.gone("web").await?;
+    // Azure was left alone. The ServiceAccount belongs to nobody any more, and Kubernetes collects it.
+    assert_eq!(world.azure.credentials(&identity.resource_id).len(), 1);
+    assert_eq!(world.azure.count(Operation::DeleteCredential), 0);
     Ok(())
 }
 

@@ -229,7 +229,10 @@ fn about_bindings(log: &str) -> Result<Vec<String>> {
         .iter()
         .filter(|line| !line["binding"].is_null() || !line["service_account"].is_null());
     Ok(lines
-        .map(|line| format!("{} {} {}", line["binding"], line["reason"], line["message"]))
+        .map(|line| {
+            let about = [&line["binding"], &line["service_account"]];
+            format!("{} {} {} {}", about[0], about[1], line["reason"], line["message"])
+        })
         .collect())
 }
 

@@ -170,7 +170,7 @@ async fn annotate_false_writes_nothing(world: World) -> Result<()> {
     );
     assert_eq!(world.annotation("web", CLIENT_ID).await?, None);
     let on_accounts = world
-        .kubernetes_writes_after(2)
+        .kubernetes_writes_after(1)
         .await?
         .into_iter()
         .filter(|w| w.resource == "serviceaccounts")
@@ -235,7 +235,7 @@ async fn an_equal_value_of_another_manager_is_shared(world: World) -> Result<()>
     world.bind("web", "web", &identity).await?;
     world.ready("web").await?;
     let on_accounts = world
-        .kubernetes_writes_after(2)
+        .kubernetes_writes_after(1)
         .await?
         .into_iter()
         .filter(|w| w.resource == "serviceaccounts")
@@ -309,7 +309,7 @@ async fn a_gitops_apply_beside_us_disturbs_nothing(world: World) -> Result<()> {
     let _operator = world.operator().await?;
     world.bind("web", "web", &identity).await?;
     world.ready("web").await?;
-    let before = world.kubernetes_writes_after(2).await?.len();
+    let before = world.kubernetes_writes_after(1).await?.len();
     for round in 0..3 {
         gitops_apply(
             &world,
@@ -331,7 +331,7 @@ async fn a_gitops_apply_beside_us_disturbs_nothing(world: World) -> Result<()> {
         )
         .await?;
     world.ready("web").await?;
-    let writes = world.kubernetes_writes_after(3).await?.split_off(before);
+    let writes = world.kubernetes_writes_after(2).await?.split_off(before);
     let on_accounts: Vec<_> = writes
         .iter()
         .filter(|w| w.resource == "serviceaccounts")

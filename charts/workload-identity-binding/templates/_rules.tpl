@@ -35,6 +35,15 @@ keeps the two equal, and another fails when a rule is not used or one is missing
   resources: [clusterroles, clusterrolebindings]
   verbs: [list, watch]
 {{- end }}
+# list, watch: the records of what was made on identities. get: the latest one before a write at Azure. create, delete:
+# before the first credential on an identity, and after the last one.
+- apiGroups: [workload-identity.io]
+  resources: [managedidentities]
+  verbs: [get, list, watch, create, delete]
+# update: what was made in Azure, put on record before it is.
+- apiGroups: [workload-identity.io]
+  resources: [managedidentities/status]
+  verbs: [update]
 # get: is the definition being deleted? Then no credential is deleted with it.
 - apiGroups: [apiextensions.k8s.io]
   resources: [customresourcedefinitions]

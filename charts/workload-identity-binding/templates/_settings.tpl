@@ -19,6 +19,8 @@ WIB_AUDIENCE: {{ .Values.azure.audience | quote }}
 WIB_ISSUER: {{ .Values.cluster.issuer | quote }}
 WIB_AUTHORIZATION: {{ .Values.authorization | quote }}
 WIB_DELETION_POLICY: {{ .Values.deletionPolicy | quote }}
+WIB_ORPHAN_GRACE_PERIOD: {{ .Values.orphanGracePeriod | quote }}
+WIB_FORMER_ISSUER_RETENTION: {{ .Values.formerIssuerRetention | quote }}
 WIB_DRIFT_INTERVAL: {{ .Values.driftInterval | quote }}
 WIB_CREDENTIAL_PREFIX: {{ .Values.credentialPrefix | quote }}
 WIB_CONCURRENCY: {{ .Values.concurrency | quote }}

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use azure_core::credentials::{AccessToken, TokenCredential, TokenRequestOptions};
 use futures::FutureExt;
-use legacy::error::ErrorKind;
+use prometheus_client::registry::Registry;
 use reqwest::header::{HeaderMap, HeaderValue};
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::azure::transport::refusal;
-use crate::azure::{Cloud, Counter, CredentialSettings, Endpoints};
+use crate::azure::{Cloud, CredentialSettings, Endpoints, Pacing};
 
-/// Answers the first call with these bytes, and later ones with an empty list.
+/// Answers the first call with these bytes, and later ones with an empty list, its last page.
 #[derive(Debug)]
 struct Canned {
     body: Vec<u8>,
@@ -52,18 +53,11 @@ impl TokenCredential for AnyToken {
     }
 }
 
-struct Nobody;
-
-impl Observer for Nobody {
-    fn called(&self, _: Operation, _: Duration, _: Option<&AzureError>) {}
-    fn left(&self, _: Counter, _: u32) {}
-}
-
 fn arm(body: &[u8]) -> Option<Arm> {
-    let canned = Canned {
+    let transport = Arc::new(Canned {
         body: body.to_vec(),
         used: AtomicBool::new(false),
-    };
+    });
     let settings = AzureSettings {
         endpoints: Endpoints::new(Cloud::default(), None, None).ok()?,
         credential: CredentialSettings::default(),
@@ -71,17 +65,22 @@ fn arm(body: &[u8]) -> Option<Arm> {
         timeout: Duration::from_secs(1),
     };
     let login = Arc::new(Login::fixed(&settings, Arc::new(AnyToken)));
+    let endpoint = settings.endpoints.resource_manager.clone();
     let client = Client::builder(login.clone())
-        .endpoint(url::Url::parse("https://management.azure.com").ok()?)
+        .endpoint(endpoint.clone())
         .scopes(&["scope"])
         .retry(legacy::RetryOptions::none())
-        .transport(legacy::TransportOptions::new(Arc::new(canned)))
+        .transport(legacy::TransportOptions::new(transport.clone()))
         .build()
         .ok()?;
     Some(Arm {
         client,
+        transport,
+        endpoint,
         login,
-        observer: Arc::new(Nobody),
+        limiter: Arc::new(RateLimiter::new(Pacing::default(), CancellationToken::new())),
+        metrics: AzureMetrics::register(&mut Registry::default()),
+        timeout: settings.timeout,
     })
 }
 
@@ -90,7 +89,7 @@ fn any_identity() -> Option<IdentityId> {
 }
 
 /// What the adapter makes of the body of a list.
-pub fn list(body: &[u8]) -> Option<Result<Vec<Credential>, AzureError>> {
+pub fn list(body: &[u8]) -> Option<Result<Holdings, AzureError>> {
     arm(body)?.credentials(&any_identity()?).now_or_never()
 }
 

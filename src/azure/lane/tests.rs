@@ -4,16 +4,17 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::api::Adoption;
 use crate::azure::Operation;
-use crate::domain::Tuple;
-use crate::domain::plan::{self, Trust};
+use crate::core::plan;
+use crate::core::{Credential, Tuple};
 
 /// An identity in memory that can lie, refuse and be slow.
 #[derive(Default)]
 struct Fake {
-    held: Mutex<Vec<Credential>>,
+    held: Mutex<Holdings>,
     /// Lists answer this instead, when set.
-    stale: Mutex<Option<Vec<Credential>>>,
+    stale: Mutex<Option<Holdings>>,
     refuse: Mutex<Option<AzureError>>,
     gets: AtomicUsize,
     lists: AtomicUsize,
@@ -54,7 +55,7 @@ impl ManagedIdentities for Fake {
         })
     }
 
-    async fn credentials(&self, _: &IdentityId) -> Result<Vec<Credential>, AzureError> {
+    async fn credentials(&self, _: &IdentityId) -> Result<Holdings, AzureError> {
         self.lists.fetch_add(1, SeqCst);
         self.refusal()?;
         let stale = self.stale.lock().unwrap().clone();
@@ -78,9 +79,9 @@ impl Jitter for Half {
     }
 }
 
-const PARTY: Party<'_> = Party {
+const PARTY: Flow<'_> = Flow {
     namespace: "shop",
-    urgency: crate::fairness::Urgency::Usual,
+    priority: crate::fairness::Priority::Usual,
 };
 
 const AGE: Duration = Duration::from_mins(1);
@@ -96,27 +97,28 @@ fn put_step(n: usize) -> Step {
     Step::Put(credential(n))
 }
 
-fn put(n: usize) -> impl FnOnce(&[Credential]) -> Plan + Send {
-    move |found| {
-        let steps = if found.contains(&credential(n)) {
-            vec![]
-        } else {
-            vec![Step::Put(credential(n))]
-        };
-        Plan {
-            steps,
-            trust: Trust::By(credential(n), crate::api::CredentialOrigin::Created),
-        }
+fn put(n: usize) -> PlanInput {
+    let credential = credential(n);
+    PlanInput {
+        adoption: Adoption::IfEqual,
+        recorded: vec![credential.name.clone()],
+        displaceable: Vec::new(),
+        credential,
     }
+}
+
+async fn delete(lane: &Lane, n: usize) -> Result<(), AzureError> {
+    let mut results = lane.delete(AGE, PARTY, &[credential(n).name]).await?;
+    results.remove(0).1
 }
 
 fn lane(azure: &Arc<Fake>) -> Arc<Lane> {
     let id = IdentityId::new("00000000-0000-0000-0000-00000000000a", "g", "web").unwrap();
-    let pace = Arc::new(Pace::new(
+    let limiter = Arc::new(RateLimiter::new(
         crate::azure::Pacing::default(),
         CancellationToken::new(),
     ));
-    Lanes::new(azure.clone(), pace, LaneSettings::default(), Arc::new(Half)).lane(&id)
+    Lanes::new(azure.clone(), limiter, LaneSettings::default(), Arc::new(Half)).lane(&id)
 }
 
 fn error(fault: Fault, retry_after: Option<Duration>) -> AzureError {
@@ -139,7 +141,7 @@ async fn twenty_bindings_make_one_read_and_never_write_at_the_same_time() {
         let lane = lane.clone();
         tokio::spawn(async move {
             lane.snapshot(AGE, PARTY).await.unwrap();
-            lane.act(AGE, PARTY, put(n)).await.unwrap();
+            lane.write(AGE, PARTY, &put(n)).await.unwrap();
         })
     });
     for task in work.collect::<Vec<_>>() {
@@ -147,25 +149,25 @@ async fn twenty_bindings_make_one_read_and_never_write_at_the_same_time() {
     }
     assert_eq!((azure.gets.load(SeqCst), azure.lists.load(SeqCst)), (1, 1));
     assert_eq!((azure.writes.load(SeqCst), azure.overlaps.load(SeqCst)), (20, 0));
-    assert_eq!(lane.snapshot(AGE, PARTY).await.unwrap().credentials.len(), 20);
+    assert_eq!(lane.snapshot(AGE, PARTY).await.unwrap().holdings.len(), 20);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_list_that_lacks_our_own_write_is_stale_until_the_grace_is_over() {
     let azure = Arc::new(Fake::default());
     let lane = lane(&azure);
-    lane.act(AGE, PARTY, put(1)).await.unwrap();
-    *azure.stale.lock().unwrap() = Some(vec![]);
+    lane.write(AGE, PARTY, &put(1)).await.unwrap();
+    *azure.stale.lock().unwrap() = Some(Holdings::default());
     assert_eq!(
-        lane.snapshot(Duration::ZERO, PARTY).await.unwrap().credentials,
-        [credential(1)]
+        lane.snapshot(Duration::ZERO, PARTY).await.unwrap().holdings,
+        vec![credential(1)].into()
     );
     tokio::time::advance(LaneSettings::default().grace).await;
     assert!(
         lane.snapshot(Duration::ZERO, PARTY)
             .await
             .unwrap()
-            .credentials
+            .holdings
             .is_empty()
     );
 }
@@ -190,13 +192,13 @@ async fn a_throttled_lane_rests_for_as_long_as_azure_asked() {
     let lane = lane(&azure);
     lane.snapshot(AGE, PARTY).await.unwrap();
     *azure.refuse.lock().unwrap() = Some(error(Fault::Throttled, Some(Duration::from_secs(45))));
-    assert!(lane.act(AGE, PARTY, put(1)).await.is_err());
+    assert!(lane.write(AGE, PARTY, &put(1)).await.is_err());
     *azure.refuse.lock().unwrap() = None;
-    let refused = lane.act(AGE, PARTY, put(1)).await.unwrap_err();
+    let refused = lane.write(AGE, PARTY, &put(1)).await.unwrap_err();
     assert!(refused.retry_after > Some(Duration::from_secs(44)));
     assert_eq!(azure.writes.load(SeqCst), 1, "no call while the lane rests");
     tokio::time::advance(Duration::from_secs(46)).await;
-    lane.act(AGE, PARTY, put(1)).await.unwrap();
+    lane.write(AGE, PARTY, &put(1)).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -205,11 +207,11 @@ async fn after_a_write_without_an_answer_the_lane_reads_first() {
     let lane = lane(&azure);
     lane.snapshot(AGE, PARTY).await.unwrap();
     *azure.refuse.lock().unwrap() = Some(error(Fault::Unavailable, None));
-    assert!(lane.act(AGE, PARTY, put(1)).await.is_err());
+    assert!(lane.write(AGE, PARTY, &put(1)).await.is_err());
     *azure.refuse.lock().unwrap() = None;
     // The write had been carried out after all.
-    azure.held.lock().unwrap().push(credential(1));
-    lane.act(AGE, PARTY, put(1)).await.unwrap();
+    azure.held.lock().unwrap().credentials.push(credential(1));
+    lane.write(AGE, PARTY, &put(1)).await.unwrap();
     assert_eq!((azure.lists.load(SeqCst), azure.writes.load(SeqCst)), (2, 1));
 }
 
@@ -217,9 +219,9 @@ async fn after_a_write_without_an_answer_the_lane_reads_first() {
 async fn a_write_that_is_cancelled_makes_the_lane_read_again() {
     let azure = Arc::new(Fake::default());
     let lane = lane(&azure);
-    let cancelled = tokio::time::timeout(Duration::from_millis(10), lane.act(AGE, PARTY, put(1))).await;
+    let cancelled = tokio::time::timeout(Duration::from_millis(10), lane.write(AGE, PARTY, &put(1))).await;
     assert!(cancelled.is_err());
-    lane.act(AGE, PARTY, put(1)).await.unwrap();
+    lane.write(AGE, PARTY, &put(1)).await.unwrap();
     assert_eq!(azure.lists.load(SeqCst), 2);
 }
 
@@ -228,28 +230,24 @@ async fn removals_go_before_what_waits_and_namespaces_take_turns() {
     let azure = Arc::new(Fake::default());
     let lane = lane(&azure);
     lane.snapshot(AGE, PARTY).await.unwrap();
-    let party = |namespace, urgency| Party { namespace, urgency };
-    let usual = crate::fairness::Urgency::Usual;
+    let flow = |namespace, priority| Flow { namespace, priority };
+    let usual = crate::fairness::Priority::Usual;
     let queue = [
-        ("big", usual, put_step(1)),
-        ("big", usual, put_step(2)),
-        ("big", usual, put_step(3)),
-        ("small", usual, put_step(4)),
-        (
-            "small",
-            crate::fairness::Urgency::First,
-            Step::Delete("old".into()),
-        ),
+        ("big", usual, Some(1)),
+        ("big", usual, Some(2)),
+        ("big", usual, Some(3)),
+        ("small", usual, Some(4)),
+        ("small", crate::fairness::Priority::First, None),
     ];
     let mut tasks = Vec::new();
-    for (namespace, urgency, step) in queue {
+    for (namespace, priority, step) in queue {
         let lane = lane.clone();
         tasks.push(tokio::spawn(async move {
-            let plan = |_: &[Credential]| Plan {
-                steps: vec![step],
-                trust: Trust::Refused(crate::api::Reason::Pending, String::new()),
-            };
-            lane.act(AGE, party(namespace, urgency), plan).await.unwrap();
+            let flow = flow(namespace, priority);
+            match step {
+                Some(n) => drop(lane.write(AGE, flow, &put(n)).await.unwrap()),
+                None => drop(lane.delete(AGE, flow, &["old".to_owned()]).await.unwrap()),
+            }
         }));
         tokio::task::yield_now().await;
     }
@@ -273,16 +271,16 @@ async fn what_is_documented_is_kept_to_after_a_refusal() {
     let lane = lane(&azure);
     lane.snapshot(AGE, PARTY).await.unwrap();
     *azure.refuse.lock().unwrap() = Some(error(Fault::Throttled, Some(Duration::from_secs(4))));
-    assert!(lane.act(AGE, PARTY, put(0)).await.is_err());
+    assert!(lane.write(AGE, PARTY, &put(0)).await.is_err());
     *azure.refuse.lock().unwrap() = None;
     let started = Instant::now();
     for n in 0..5 {
-        lane.act(AGE, PARTY, put(n)).await.unwrap();
+        lane.write(AGE, PARTY, &put(n)).await.unwrap();
     }
     // One after the four seconds that Azure asked for, and then one in four seconds.
     let took = started.elapsed().as_secs_f64();
     assert!((19.0..21.5).contains(&took), "{took} s");
-    let waiting = lane.pace.check(Operation::PutCredential, 9).unwrap_err();
+    let waiting = lane.limiter.check(Operation::PutCredential, 9).unwrap_err();
     assert!(waiting.wait > Duration::from_secs(30) && !waiting.asked);
 }
 
@@ -293,11 +291,11 @@ async fn the_writer_rests_after_it_met_another_client() {
     lane.snapshot(AGE, PARTY).await.unwrap();
     *azure.refuse.lock().unwrap() = Some(error(Fault::Contended, None));
     for _ in 0..4 {
-        assert!(lane.act(AGE, PARTY, put(1)).await.is_err());
+        assert!(lane.write(AGE, PARTY, &put(1)).await.is_err());
     }
     *azure.refuse.lock().unwrap() = None;
     let started = Instant::now();
-    lane.act(AGE, PARTY, put(1)).await.unwrap();
+    lane.write(AGE, PARTY, &put(1)).await.unwrap();
     // Half of a bound that has doubled three times: 1, 2, 4, 8 seconds.
     let rested = started.elapsed();
     assert!(rested >= Duration::from_secs(4), "{rested:?}");
@@ -321,41 +319,63 @@ async fn a_shared_failure_says_when_azure_is_asked_again() {
 async fn what_was_just_deleted_is_not_deleted_again() {
     let azure = Arc::new(Fake::default());
     let lane = lane(&azure);
-    let delete = |_: &[Credential]| Plan {
-        steps: vec![Step::Delete(credential(1).name)],
-        trust: Trust::Refused(crate::api::Reason::Deleting, String::new()),
-    };
     lane.snapshot(AGE, PARTY).await.unwrap();
     // What no list shows may be on its way, so it is sent until it is not refused.
     *azure.refuse.lock().unwrap() = Some(error(Fault::Contended, None));
-    assert!(lane.act(AGE, PARTY, delete).await.is_err());
+    assert!(delete(&lane, 1).await.is_err());
     *azure.refuse.lock().unwrap() = None;
-    lane.act(AGE, PARTY, delete).await.unwrap();
-    lane.act(AGE, PARTY, delete).await.unwrap();
+    delete(&lane, 1).await.unwrap();
+    delete(&lane, 1).await.unwrap();
     assert_eq!(azure.writes.load(SeqCst), 2);
-    lane.act(AGE, PARTY, put(1)).await.unwrap();
-    lane.act(AGE, PARTY, delete).await.unwrap();
+    lane.write(AGE, PARTY, &put(1)).await.unwrap();
+    delete(&lane, 1).await.unwrap();
     assert_eq!(azure.writes.load(SeqCst), 4);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_delete_without_an_answer_is_done_only_if_a_list_had_shown_what_is_gone() {
-    let delete = |_: &[Credential]| Plan {
-        steps: vec![Step::Delete(credential(1).name)],
-        trust: Trust::Refused(crate::api::Reason::Deleting, String::new()),
-    };
     for (listed, writes) in [(true, 1), (false, 2)] {
         let azure = Arc::new(Fake::default());
         if listed {
-            azure.held.lock().unwrap().push(credential(1));
+            azure.held.lock().unwrap().credentials.push(credential(1));
         }
         let lane = lane(&azure);
         lane.snapshot(AGE, PARTY).await.unwrap();
         *azure.refuse.lock().unwrap() = Some(error(Fault::Unavailable, None));
-        assert!(lane.act(AGE, PARTY, delete).await.is_err());
+        assert!(delete(&lane, 1).await.is_err());
         *azure.refuse.lock().unwrap() = None;
-        azure.held.lock().unwrap().clear();
-        lane.act(AGE, PARTY, delete).await.unwrap();
+        *azure.held.lock().unwrap() = Holdings::default();
+        delete(&lane, 1).await.unwrap();
         assert_eq!(azure.writes.load(SeqCst), writes, "listed: {listed}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_is_counted_and_told_once() {
+    let azure = Arc::new(Fake::default());
+    azure.held.lock().unwrap().unreadable = vec!["flexible".to_owned(), String::new()];
+    let lane = lane(&azure);
+    lane.snapshot(AGE, PARTY).await.unwrap();
+    // The lane has told of it already.
+    assert_eq!(lane.view().newly_unreadable(), None);
+    lane.write(AGE, PARTY, &put(1)).await.unwrap();
+    assert_eq!(lane.view().held(), Some(3));
+    azure.held.lock().unwrap().unreadable.pop();
+    lane.snapshot(Duration::ZERO, PARTY).await.unwrap();
+    assert_eq!(lane.view().told_unreadable(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ours_that_became_unreadable_right_after_our_write_is_not_taken_for_ours() {
+    let azure = Arc::new(Fake::default());
+    let lane = lane(&azure);
+    lane.write(AGE, PARTY, &put(1)).await.unwrap();
+    let edited = Holdings {
+        credentials: Vec::new(),
+        unreadable: vec![credential(1).name],
+    };
+    *azure.held.lock().unwrap() = edited.clone();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let seen = lane.snapshot(Duration::ZERO, PARTY).await.unwrap();
+    assert_eq!(seen.holdings, edited);
 }

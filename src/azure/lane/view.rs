@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::azure::{AzureError, Identity};
-use crate::domain::plan::{self, Step};
-use crate::domain::{Credential, Fault};
+use crate::azure::AzureError;
+use crate::core::plan::{self, Step};
+use crate::core::{Fault, Holdings, Identity};
 
 /// An answer of Azure, or its refusal, and when it came.
 type Answer<T> = Option<(Instant, Result<T, AzureError>)>;
@@ -26,9 +26,11 @@ const DELETES_KEPT: Duration = Duration::from_hours(1);
 #[derive(Default)]
 pub struct View {
     identity: Answer<Identity>,
-    credentials: Answer<Vec<Credential>>,
+    credentials: Answer<Holdings>,
     /// How many there were when that was last known.
     held: Option<usize>,
+    /// How many entries could not be read when that was last told.
+    told_unreadable: usize,
     /// Our own writes, for as long as a list may not show them.
     recent: Vec<(Instant, Step)>,
     /// Names of our deletes that are done as soon as no list shows them: Azure has confirmed them, or
@@ -43,13 +45,26 @@ impl View {
     }
 
     /// Its credentials, if they were read recently enough.
-    pub fn credentials(&self, fresh: Freshness) -> Option<Result<Vec<Credential>, AzureError>> {
+    pub fn credentials(&self, fresh: Freshness) -> Option<Result<Holdings, AzureError>> {
         known(self.credentials.as_ref(), fresh)
     }
 
     /// How many credentials there are, as far as is known.
     pub fn held(&self) -> Option<usize> {
         self.held
+    }
+
+    /// How many entries of the last list could not be read, if that has changed since it was last asked.
+    pub fn newly_unreadable(&mut self) -> Option<usize> {
+        let (_, answer) = self.credentials.as_ref()?;
+        let now = answer.as_ref().ok()?.unreadable.len();
+        (std::mem::replace(&mut self.told_unreadable, now) != now).then_some(now)
+    }
+
+    /// How many entries could not be read when that was last told.
+    #[cfg(test)]
+    pub fn told_unreadable(&self) -> usize {
+        self.told_unreadable
     }
 
     /// The time since the older of the two was read.
@@ -84,10 +99,10 @@ impl View {
     /// own last writes over it, since the list may be older than they are.
     pub fn read_credentials(
         &mut self,
-        mut answer: Result<Vec<Credential>, AzureError>,
+        mut answer: Result<Holdings, AzureError>,
         grace: Duration,
         share: Duration,
-    ) -> Result<Vec<Credential>, AzureError> {
+    ) -> Result<Holdings, AzureError> {
         match &mut answer {
             Ok(found) => {
                 self.recent.retain(|(at, _)| at.elapsed() < grace);
@@ -106,20 +121,20 @@ impl View {
     /// Kubernetes failed its end or an answer of Azure was lost, writes nothing more.
     ///
     /// What no list ever showed may be a write that is still on its way: only an answer ends that.
-    pub fn has_deleted(&self, step: &Step, held: &[Credential]) -> bool {
+    pub fn has_deleted(&self, step: &Step, held: &Holdings) -> bool {
         let Step::Delete(name) = step else { return false };
-        self.deletes.iter().any(|(_, sent)| sent == name) && held.iter().all(|c| c.name != *name)
+        self.deletes.iter().any(|(_, sent)| sent == name) && held.named(name).is_none()
     }
 
     /// A write begins. Until it ends, and if nobody ever hears how, nothing is known.
-    pub fn begin_write(&mut self, step: &Step, held: &[Credential]) -> Option<Instant> {
+    pub fn begin_write(&mut self, step: &Step, held: &Holdings) -> Option<Instant> {
         let name = match step {
             Step::Put(credential) => &credential.name,
             Step::Delete(name) => name,
         };
         self.deletes
             .retain(|(at, sent)| sent != name && at.elapsed() < DELETES_KEPT);
-        if matches!(step, Step::Delete(_)) && held.iter().any(|c| c.name == *name) {
+        if matches!(step, Step::Delete(_)) && held.named(name).is_some() {
             self.deletes.push((Instant::now(), name.clone()));
         }
         let read_at = at(self.credentials.as_ref());
@@ -131,7 +146,7 @@ impl View {
     pub fn end_write(
         &mut self,
         step: &Step,
-        held: &mut Vec<Credential>,
+        held: &mut Holdings,
         read_at: Option<Instant>,
         result: Result<(), &AzureError>,
         grace: Duration,

@@ -1,7 +1,7 @@
 //! AzureIdentity, AzureIdentityBinding and AzurePodIdentityException, with any casing of their keys.
 
 use super::{Reference, Text};
-use crate::domain::IdentityId;
+use crate::core::IdentityId;
 use crate::migrate::object::Object;
 use crate::migrate::yaml::{Mark, Node, is_placeholder, plain_number};
 

@@ -26,7 +26,7 @@ use super::progress::Progress;
 use super::source::Sources;
 use super::yaml::{Mark, Node, is_placeholder};
 use crate::api::GROUP;
-use crate::domain::IdentityId;
+use crate::core::IdentityId;
 
 /// Group of the objects of pod identity.
 pub const POD_IDENTITY: &str = "aadpodidentity.k8s.io";

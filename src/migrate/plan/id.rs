@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::domain::IdentityId;
+use crate::core::IdentityId;
 
 /// The ARM id of an identity of a workload.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,7 +21,7 @@ use super::finding::{Code, Finding, Place};
 use super::join::{Index, Joined};
 use super::model::{Model, Reference, Workload};
 use super::source::Sources;
-use crate::domain::IdentityId;
+use crate::core::IdentityId;
 use draft::{Draft, draft, is_object_name};
 
 /// Most federated identity credentials that Azure allows on one identity.

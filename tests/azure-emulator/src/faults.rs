@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::emulator::Emulator;
 use crate::operation::Operation;
 
@@ -77,6 +79,8 @@ pub enum FaultAction {
     Html502,
     /// The right status, with a body that is not JSON.
     Garbage,
+    /// The right status, with this JSON for a body; writes take effect.
+    Body(Value),
     /// Somebody else does something before the request is processed.
     ExternallyBefore(External),
     /// Somebody else does something after the request took effect, before the answer.

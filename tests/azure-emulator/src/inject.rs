@@ -75,6 +75,12 @@ pub(crate) async fn after(
                 ..reply
             });
         }
+        Some(FaultAction::Body(body)) => {
+            return Ok(Reply {
+                body: body.to_string().into_bytes(),
+                ..reply
+            });
+        }
         Some(FaultAction::ExternallyAfter(external)) => external.act(&Emulator::view(shared)),
         _ => {}
     }

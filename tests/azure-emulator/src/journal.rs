@@ -23,6 +23,8 @@ pub struct Entry {
     pub path: String,
     /// The `api-version` of the query.
     pub api_version: Option<String>,
+    /// The `$skiptoken` of the query: of a list, a page after the first.
+    pub skip_token: Option<String>,
     /// Client id of the caller: from the bearer token, or the one that wants to log in.
     pub caller: Option<String>,
     /// Lower-case resource id of the identity it is about.
@@ -133,6 +135,7 @@ mod tests {
             method: "PUT".into(),
             path: String::new(),
             api_version: None,
+            skip_token: None,
             caller: Some(caller.into()),
             identity: Some(identity.into()),
             body: None,

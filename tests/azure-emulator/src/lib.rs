@@ -51,8 +51,8 @@ pub use emulator::{Emulator, Options};
 pub use faults::{External, Fault, FaultAction};
 pub use journal::{Entry, overlapping_writes};
 pub use knobs::{
-    DeleteMissing, DuplicateError, ErrorShape, IdCase, Knobs, Latency, Lock, LockLevel, Policy, RateHeaders,
-    ReadLag, ThrottleAnswer, YoungAnswer, YoungIdentity,
+    DeleteMissing, DuplicateError, ErrorShape, IdCase, Knobs, Latency, Lock, LockLevel, NextLink, Policy,
+    RateHeaders, ReadLag, Shape, ThrottleAnswer, YoungAnswer, YoungIdentity,
 };
 pub use limits::{ArmBuckets, Limit, Rate, RpBuckets};
 pub use model::{Credential, Identity};

@@ -145,6 +145,7 @@ fn begin(call: &Call, route: &Route) -> u64 {
         method: call.method.clone(),
         path: call.path.clone(),
         api_version: call.query("api-version").map(str::to_owned),
+        skip_token: call.query("$skiptoken").map(str::to_owned),
         caller: call.caller.as_ref().ok().map(|caller| caller.client_id.clone()),
         identity,
         body: None,

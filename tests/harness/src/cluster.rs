@@ -20,8 +20,13 @@ pub const OPERATOR_SERVICE_ACCOUNT: &str = "workload-identity-binding";
 pub const OPERATOR_USER: &str =
     "system:serviceaccount:workload-identity-binding-system:workload-identity-binding";
 
-/// The CRD as the project ships it.
-const CRD: &str = "crds/workload-identity.io_workloadidentitybindings.yaml";
+/// The definitions as the project ships them.
+const CRDS: [&str; 2] = [
+    "crds/workload-identity.io_workloadidentitybindings.yaml",
+    "crds/workload-identity.io_managedidentities.yaml",
+];
+/// The kinds that they define.
+const KINDS: [&str; 2] = ["WorkloadIdentityBinding", "ManagedIdentity"];
 const RBAC: [&str; 5] = [
     "config/rbac/service_account.yaml",
     "config/rbac/role.yaml",
@@ -35,7 +40,11 @@ pub(crate) const LEASE_RBAC: [&str; 2] = [
     "config/rbac/leader_election_role_binding.yaml",
 ];
 
-/// A control plane with the CRD and the operator's RBAC, exactly as `config/` ships them.
+/// An admission plugin that Kubernetes brings and OpenShift switches on: whoever changes the owner references of an
+/// object that exists has to have the right to delete it.
+const OWNER_REFERENCES: &str = "--enable-admission-plugins=OwnerReferencesPermissionEnforcement";
+
+/// A control plane with the CRDs and the operator's RBAC, exactly as `config/` ships them.
 pub struct Cluster {
     /// The processes.
     pub control_plane: ControlPlane,
@@ -50,7 +59,16 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// The same without the CRD.
+    /// The same, with the owner references guarded as OpenShift does. Not so everywhere in the tests: the operator
+    /// cannot let go of a ServiceAccount that it made, and would show nowhere what it does where it can.
+    pub async fn start_as_openshift() -> Result<Self> {
+        let cluster = Self::start_with(Detail::Writes, &[OWNER_REFERENCES]).await?;
+        cluster.install_operator().await?;
+        cluster.install_crd().await?;
+        Ok(cluster)
+    }
+
+    /// The same without the CRDs.
     pub async fn start_bare() -> Result<Self> {
         let cluster = Self::start_empty().await?;
         cluster.install_operator().await?;
@@ -59,24 +77,26 @@ impl Cluster {
 
     /// A control plane with nothing of ours on it.
     pub async fn start_empty() -> Result<Self> {
-        Self::start_with(Detail::Writes).await
+        Self::start_with(Detail::Writes, &[]).await
     }
 
-    /// Starts a control plane with these objects on it, the CRD among them, in place of what `config/` ships: what a
+    /// Starts a control plane with these objects on it, the CRDs among them, in place of what `config/` ships: what a
     /// chart makes for instance. The operator's ServiceAccount has to be the usual one. Every call of the operator is
     /// logged: see [`Self::calls`].
     pub async fn start_from(objects: &[Value]) -> Result<Self> {
-        let cluster = Self::start_with(Detail::Calls).await?;
+        let cluster = Self::start_with(Detail::Calls, &[]).await?;
         cluster.make_namespace(OPERATOR_NAMESPACE).await?;
         cluster.apply(objects).await?;
         cluster.crd_is_served().await?;
         Ok(cluster)
     }
 
-    async fn start_with(detail: Detail) -> Result<Self> {
+    async fn start_with(detail: Detail, flags: &[&str]) -> Result<Self> {
         let audit = Audit::new(detail)?;
+        let mut api_server_flags = audit.flags();
+        api_server_flags.extend(flags.iter().copied().map(str::to_owned));
         let options = Options {
-            api_server_flags: audit.flags(),
+            api_server_flags,
             ..Options::default()
         };
         let control_plane = ControlPlane::start_with(options).await?;
@@ -108,22 +128,31 @@ impl Cluster {
         Ok(())
     }
 
-    /// Installs the CRD and waits until it is served.
+    /// Installs both CRDs and waits until they are served.
     pub async fn install_crd(&self) -> Result<()> {
-        platform::apply_file(&self.admin(), CRD).await?;
+        for file in CRDS {
+            platform::apply_file(&self.admin(), file).await?;
+        }
         self.crd_is_served().await
     }
 
-    /// Waits until the CRD is served.
+    /// Waits until both CRDs are served.
     pub async fn crd_is_served(&self) -> Result<()> {
+        for kind in KINDS {
+            self.kind_is_served(kind).await?;
+        }
+        Ok(())
+    }
+
+    async fn kind_is_served(&self, kind: &str) -> Result<()> {
+        let wanted = GroupVersionKind::gvk(GROUP, "v1alpha1", kind);
         for _ in 0..200 {
-            let kind = GroupVersionKind::gvk(GROUP, "v1alpha1", "WorkloadIdentityBinding");
-            if kube::discovery::pinned_kind(&self.admin(), &kind).await.is_ok() {
+            if kube::discovery::pinned_kind(&self.admin(), &wanted).await.is_ok() {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        bail!("the CRD is not served after 10 s")
+        bail!("{kind} is not served after 10 s")
     }
 
     /// A client that may do everything.

@@ -77,6 +77,11 @@ impl Program {
         self.child.id()
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Status and body of a GET, as a probe sees them.
     pub async fn get(&self, path: &str) -> Result<(u16, String)> {
         get(self.address, path).await

@@ -4,8 +4,11 @@ pub mod bindings;
 mod gated;
 mod people;
 pub mod pods;
+pub mod records;
+mod storm;
 
 pub use gated::Gates;
+pub use storm::Storm;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -45,9 +48,24 @@ impl World {
         Self::named(cluster, &format!("shop-{}", &id[..8])).await
     }
 
+    /// A new world whose Azure has this subscription.
+    pub async fn in_subscription(cluster: Arc<Cluster>, subscription: &str) -> Result<Self> {
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        Self::made(cluster, &format!("shop-{}", &id[..8]), subscription).await
+    }
+
     /// A new world whose namespace has this name.
     pub async fn named(cluster: Arc<Cluster>, namespace: &str) -> Result<Self> {
-        let azure = Emulator::start(Options::default()).await?;
+        // Of its own: the cluster's record of an identity is one for all who use the cluster.
+        Self::made(cluster, namespace, &uuid::Uuid::new_v4().to_string()).await
+    }
+
+    async fn made(cluster: Arc<Cluster>, namespace: &str, subscription: &str) -> Result<Self> {
+        let azure = Emulator::start(Options {
+            subscription_id: subscription.to_owned(),
+            ..Options::default()
+        })
+        .await?;
         let operator_identity = azure.create_identity("platform", "operator");
         Self::with(cluster, namespace, azure, operator_identity).await
     }
@@ -170,8 +188,13 @@ impl World {
         client_id: &str,
     ) -> Result<Result<AccessToken, TokenError>> {
         let token = self.workload_token(service_account).await?;
+        Ok(self.exchange_token(&token, client_id).await)
+    }
+
+    /// The same with a token that the workload has already.
+    pub async fn exchange_token(&self, token: &str, client_id: &str) -> Result<AccessToken, TokenError> {
         let azure = &self.azure;
-        Ok(exchange(azure.url(), azure.ca_pem(), azure.tenant_id(), client_id, &token).await)
+        exchange(azure.url(), azure.ca_pem(), azure.tenant_id(), client_id, token).await
     }
 
     /// A token of a ServiceAccount of this namespace, as the webhook projects it.
@@ -201,6 +224,47 @@ impl World {
             Err(error) => anyhow::ensure!(error.code == code, "Entra answered {error:?}, expected {code}"),
         }
         Ok(())
+    }
+
+    /// Fails unless Entra refuses the workload with this AADSTS code before that time is over. Answers how long it took.
+    pub async fn refused_within(
+        &self,
+        service_account: &str,
+        client_id: &str,
+        code: i64,
+        patience: Duration,
+    ) -> Result<Duration> {
+        let began = tokio::time::Instant::now();
+        let token = self.workload_token(service_account).await?;
+        self.token_refused(&token, client_id, code, began + patience)
+            .await
+            .with_context(|| format!("{service_account} is not refused within {patience:?}"))?;
+        Ok(began.elapsed())
+    }
+
+    /// Waits until Entra refuses a token with this AADSTS code, until then and no longer.
+    pub async fn token_refused(
+        &self,
+        token: &str,
+        client_id: &str,
+        code: i64,
+        end: tokio::time::Instant,
+    ) -> Result<()> {
+        loop {
+            let answer = self.exchange_token(token, client_id).await;
+            if answer.as_ref().is_err_and(|error| error.code == code) {
+                return Ok(());
+            }
+            anyhow::ensure!(
+                tokio::time::Instant::now() < end,
+                "Entra {}",
+                answer.map_or_else(
+                    |e| format!("answers {e:?}"),
+                    |_| "still accepts the token".to_owned()
+                )
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// The same, once the log, which has a moment's delay, holds so many writes of a status.

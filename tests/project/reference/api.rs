@@ -11,7 +11,7 @@ use workload_identity_binding::api::{
     self, ConditionType, Disposition, FIELD_MANAGER, FINALIZER, GRANT_RESOURCE, GRANT_VERB, GROUP,
     RELEASE_ANNOTATION, Reason,
 };
-use workload_identity_binding::domain::annotations;
+use workload_identity_binding::core::annotations;
 
 use super::{cell, check};
 
@@ -22,24 +22,47 @@ const CONDITIONS: &str = "status.conditions[]";
 
 #[test]
 fn the_page_of_the_api_says_what_the_definition_says() -> Result<()> {
-    let crd = api::crd();
+    let bindings = api::definition_of_bindings();
+    let identities = api::definition_of_identities();
+    check(
+        PAGE,
+        &[
+            ("names", names(&bindings)?),
+            ("spec", part(&bindings, "spec", "spec")?),
+            ("status", part(&bindings, "status", "status")?),
+            ("columns", columns(&bindings)?),
+            ("conditions", conditions()?),
+            ("reasons", reasons()?),
+            ("names of records", names(&identities)?),
+            (
+                "spec of records",
+                part(&identities, "spec", "ManagedIdentity spec")?,
+            ),
+            (
+                "status of records",
+                part(&identities, "status", "ManagedIdentity status")?,
+            ),
+            ("columns of records", columns(&identities)?),
+            ("marks", marks()?),
+        ],
+    )
+}
+
+/// The fields of `spec` or `status` under this heading, and those of the objects in it.
+fn part(crd: &CustomResourceDefinition, field: &str, heading: &str) -> Result<String> {
     let version = crd.spec.versions.first().context("no version")?;
     let schema = version
         .schema
         .as_ref()
         .and_then(|s| s.open_api_v3_schema.as_ref());
     let properties = schema.and_then(|s| s.properties.as_ref()).context("no schema")?;
-    let mut parts = vec![("names", names(&crd)?)];
-    for part in ["spec", "status"] {
-        let mut text = String::new();
-        object(&mut text, part, properties.get(part).context(part)?)?;
-        parts.push((part, text));
-    }
-    parts.push(("columns", columns(&crd)?));
-    parts.push(("conditions", conditions()?));
-    parts.push(("reasons", reasons()?));
-    parts.push(("marks", marks()?));
-    check(PAGE, &parts)
+    let mut text = String::new();
+    object(
+        &mut text,
+        heading,
+        properties.get(field).context("no such field")?,
+    )?;
+    Ok(text)
 }
 
 fn names(crd: &CustomResourceDefinition) -> Result<String> {
@@ -55,7 +78,7 @@ fn names(crd: &CustomResourceDefinition) -> Result<String> {
         ("scope", crd.spec.scope.clone()),
     ];
     let mut text = "| | |\n|---|---|\n".to_owned();
-    for (name, value) in rows {
+    for (name, value) in rows.into_iter().filter(|(_, value)| !value.is_empty()) {
         writeln!(text, "| {name} | `{value}` |")?;
     }
     Ok(text)
@@ -181,7 +204,7 @@ fn conditions() -> Result<String> {
     for kind in ConditionType::iter() {
         let present = match kind {
             ConditionType::Reconciling | ConditionType::Stalled => "only while true",
-            _ => "always, from the first visit on",
+            _ => "always, from the first look on",
         };
         writeln!(text, "| `{}` | {present} |", kind.as_str())?;
     }
@@ -250,8 +273,8 @@ fn marks() -> Result<String> {
         ),
         (
             format!("{GRANT_RESOURCE}.{GROUP}"),
-            "virtual resource of a grant",
-            "named by the ARM id in lower case; see [Security](security.md#who-decides)",
+            "resource of a grant",
+            "named by the ARM id in lower case, as no object of it is; see [Security](security.md#who-decides)",
         ),
         (GRANT_VERB.to_owned(), "verb of a grant", "on that resource"),
     ]);

@@ -148,7 +148,7 @@ async fn without_defaults(world: &World) -> Result<()> {
 async fn grant_in_the_namespace(world: &World, identity: &Identity) -> Result<()> {
     let metadata = json!({ "name": "use-web", "namespace": world.namespace });
     let key = identity.resource_id.to_lowercase();
-    let (group, resource) = ("workload-identity.io", "azureidentities");
+    let (group, resource) = ("workload-identity.io", "managedidentities");
     let role = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata,
         "rules": [{ "apiGroups": [group], "resources": [resource], "verbs": ["use"], "resourceNames": [key] }],

@@ -22,7 +22,7 @@ pub async fn the_chart_gives_the_rights_of_config() -> Result<()> {
     let (chart, config) = (Release::usual(&IDS).objects().await?, config().await?);
     assert_eq!(rights::of_operator(&chart), rights::of_operator(&config));
     // Those of people.
-    for suffix in ["admin", "editor", "viewer"] {
+    for suffix in ["admin", "editor", "viewer", "identity-viewer"] {
         let [chart, config] = [&chart, &config].map(|objects| {
             let name = format!("workload-identity-binding-{suffix}");
             let role = of_kind(objects, "ClusterRole").find(|r| r["metadata"]["name"] == name.as_str());

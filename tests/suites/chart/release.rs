@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::CustomResourceExt as _;
+use kube::ResourceExt as _;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
 use serde_json::{Map, Value, json};
@@ -70,23 +70,28 @@ impl Stage {
         Api::all(self.control_plane.admin())
     }
 
-    async fn has_definition(&self) -> Result<bool> {
-        let definition = self
-            .definitions()
-            .get_opt(WorkloadIdentityBinding::crd_name())
-            .await?;
-        Ok(definition.is_some_and(|d| d.metadata.deletion_timestamp.is_none()))
+    async fn has_definitions(&self) -> Result<bool> {
+        let mut stand = Vec::new();
+        for definition in api::crds() {
+            let found = self.definitions().get_opt(&definition.name_any()).await?;
+            stand.push(found.is_some_and(|d| d.metadata.deletion_timestamp.is_none()));
+        }
+        let all = stand.iter().all(|stands| *stands);
+        ensure!(
+            all || !stand.iter().any(|stands| *stands),
+            "one of the definitions stands without the other"
+        );
+        Ok(all)
     }
 }
 
-pub async fn helm_installs_upgrades_goes_back_and_leaves_the_definition() -> Result<()> {
+pub async fn helm_installs_upgrades_goes_back_and_leaves_the_definitions() -> Result<()> {
     let stage = Stage::new().await?;
-    // Somebody has installed the definition before. The document says how it becomes the release's.
-    let definition = api::crd();
-    stage
-        .definitions()
-        .create(&PostParams::default(), &definition)
-        .await?;
+    // Somebody has installed the definitions before. The document says how they become the release's.
+    for definition in api::crds() {
+        let made = stage.definitions();
+        made.create(&PostParams::default(), &definition).await?;
+    }
     let refused = stage
         .install(&[])
         .await
@@ -96,11 +101,11 @@ pub async fn helm_installs_upgrades_goes_back_and_leaves_the_definition() -> Res
     let adopt = json!({ "metadata": {
         "labels": documented("app.kubernetes.io/")?, "annotations": documented("meta.helm.sh/")?,
     }});
-    let (params, name) = (PatchParams::default(), WorkloadIdentityBinding::crd_name());
-    stage
-        .definitions()
-        .patch(name, &params, &Patch::Merge(adopt))
-        .await?;
+    let (params, adopt) = (PatchParams::default(), Patch::Merge(adopt));
+    for definition in api::crds() {
+        let taken = stage.definitions();
+        taken.patch(&definition.name_any(), &params, &adopt).await?;
+    }
 
     let notes = stage.install(&[]).await?;
     ensure!(
@@ -135,15 +140,15 @@ pub async fn helm_installs_upgrades_goes_back_and_leaves_the_definition() -> Res
     stage.helm(&["uninstall", NAME]).await?;
     assert_eq!(stage.setting(drift).await?, None);
     ensure!(
-        stage.has_definition().await?,
-        "the definition went with the release"
+        stage.has_definitions().await?,
+        "the definitions went with the release"
     );
     bindings.get("web").await?;
 
     // A release that is installed again goes on with it; one that does not keep it takes it along.
     stage.install(&["--set=crds.keep=false"]).await?;
     stage.helm(&["uninstall", NAME]).await?;
-    ensure!(!stage.has_definition().await?, "the definition stays after all");
+    ensure!(!stage.has_definitions().await?, "the definitions stay after all");
     Ok(())
 }
 

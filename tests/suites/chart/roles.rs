@@ -7,7 +7,7 @@ use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use wib_harness::{Cluster, World};
-use workload_identity_binding::api::WorkloadIdentityBinding;
+use workload_identity_binding::api::{ManagedIdentity, WorkloadIdentityBinding};
 
 use super::helm::{IDS, Release};
 
@@ -45,7 +45,7 @@ pub async fn people_write_bindings_and_nobody_but_administrators_grants() -> Res
         "metadata": { "name": "wib-use-web" },
         "rules": [{
             "apiGroups": ["workload-identity.io"],
-            "resources": ["azureidentities"],
+            "resources": ["managedidentities"],
             "verbs": ["use"],
             "resourceNames": [identity.resource_id.to_lowercase()],
         }],
@@ -119,6 +119,59 @@ pub async fn people_write_bindings_and_nobody_but_administrators_grants() -> Res
         )?;
     }
     world.cluster.apply(&[grant]).await
+}
+
+/// Records name the ServiceAccounts of every tenant: the built-in roles do not open them, not even in the whole cluster.
+pub async fn platform_teams_read_records_and_nobody_else_does() -> Result<()> {
+    let objects = Release::usual(&IDS).objects().await?;
+    let world = World::new(Cluster::start_from(&objects).await?.into()).await?;
+    let viewer = "workload-identity-binding-identity-viewer";
+    for role in ["view", "edit", "admin", viewer] {
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": { "name": format!("all-{role}") },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role },
+            "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": role }],
+        });
+        world.cluster.apply(&[binding]).await?;
+    }
+    for (role, verb) in [
+        ("view", "list"),
+        ("edit", "create"),
+        ("admin", "deletecollection"),
+    ] {
+        may_by_now(&world, role, verb).await?;
+    }
+    let list = json!({ "group": "workload-identity.io", "resource": "managedidentities", "verb": "list" });
+    world.await_right(viewer, list, Duration::from_secs(20)).await?;
+
+    let made: Api<ManagedIdentity> = Api::all(world.admin());
+    let record = serde_json::from_value(json!({
+        "apiVersion": "workload-identity.io/v1alpha1",
+        "kind": "ManagedIdentity",
+        "metadata": { "name": "web-00000000" },
+        "spec": { "resourceId": world.identity("web").resource_id.to_lowercase() },
+    }))?;
+    made.create(&PostParams::default(), &record).await?;
+    for user in ["view", "edit", "admin", viewer] {
+        let client = world.cluster.control_plane.client_for_user(user, &[]).await?;
+        let records: Api<ManagedIdentity> = Api::all(client);
+        let reads = user == viewer;
+        may(user, "list", reads, records.list(&ListParams::default()).await)?;
+        may(user, "read", reads, records.get("web-00000000").await)?;
+        let deleted = records.delete("web-00000000", &DeleteParams::default()).await;
+        may(user, "delete", false, deleted)?;
+        let forged = Patch::Merge(json!({ "status": { "ours": 20 } }));
+        let params = PatchParams::default();
+        may(
+            user,
+            "write the status",
+            false,
+            records.patch_status("web-00000000", &params, &forged).await,
+        )?;
+    }
+    Ok(())
 }
 
 /// Fails unless a call of a user was allowed or forbidden as wanted.

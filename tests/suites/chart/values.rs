@@ -54,6 +54,15 @@ pub async fn wrong_values_are_refused_by_name() -> Result<()> {
             &["'/azure/subscriptionId'", "pattern"],
         ),
         (
+            "--set=azure.resourceGroup=shop.",
+            &["'/azure/resourceGroup'", "pattern"],
+        ),
+        ("--set=azure.audience=", &["'/azure/audience'", "minLength"]),
+        (
+            "--set=azure.audience=api://a b",
+            &["'/azure/audience'", "pattern"],
+        ),
+        (
             "--set=azure.environment=AzureCloud",
             &["'/azure/environment'", "'public', 'usgovernment', 'china'"],
         ),

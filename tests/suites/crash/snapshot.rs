@@ -8,9 +8,11 @@ use kube::api::ListParams;
 use kube::{Resource as _, ResourceExt as _};
 use serde_json::{Value, json};
 
+use workload_identity_binding::core::{IdentityId, grant};
+
 use super::stage::Stage;
 
-/// Bindings, ServiceAccounts and credentials, as YAML.
+/// Bindings, ServiceAccounts, credentials and records, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot(pub String);
 
@@ -21,7 +23,14 @@ impl Names {
     pub async fn of(stage: &Stage) -> Result<Self> {
         let mut names = BTreeMap::new();
         names.insert(stage.world.namespace.clone(), "<namespace>".to_owned());
+        names.insert(
+            stage.world.azure.subscription_id().to_owned(),
+            "<subscription>".to_owned(),
+        );
         for identity in stage.identities() {
+            // The name of its role and of its record holds a hash of its id.
+            let id: IdentityId = identity.resource_id.parse()?;
+            names.insert(grant::object_name(&id), format!("<objects of {}>", identity.name));
             names.insert(
                 identity.client_id.clone(),
                 format!("<client of {}>", identity.name),
@@ -107,8 +116,15 @@ impl Snapshot {
             found.sort_by(|one, other| one.name.cmp(&other.name));
             credentials.insert(identity.name.clone(), json!(found));
         }
-        let snapshot: Value =
-            json!({ "bindings": bindings, "accounts": accounts, "credentials": credentials });
+        let mut records = BTreeMap::new();
+        for identity in stage.identities() {
+            if let Some(record) = world.record(identity).await? {
+                let mut status = record.status.unwrap_or_default();
+                status.credentials.sort_by(|one, other| one.name.cmp(&other.name));
+                records.insert(identity.name.clone(), json!(status));
+            }
+        }
+        let snapshot: Value = json!({ "bindings": bindings, "accounts": accounts, "credentials": credentials, "records": records });
         let text = serde_json::to_string_pretty(&snapshot)?;
         Ok(Self(Names::of(stage).await?.masked(&text)))
     }

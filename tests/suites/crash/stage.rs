@@ -1,6 +1,8 @@
 //! Where a scenario is played: one world, its identities, and one operator after the other.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -50,7 +52,7 @@ pub struct Stage {
 impl Stage {
     pub async fn new(cluster: Arc<Cluster>, flags: &[&'static str]) -> Result<Self> {
         grant_to_all(&cluster).await?;
-        let world = World::new(cluster).await?;
+        let world = World::in_subscription(cluster, &next_subscription()?).await?;
         let identities = [GRANTED.as_slice(), &[NOT_GRANTED]].concat();
         Ok(Self {
             identities: identities
@@ -308,21 +310,67 @@ async fn visits(operator: &Operator) -> usize {
         .sum()
 }
 
+/// Subscriptions of the worlds of this suite. Each world has one of its own, since the cluster keeps one record of an
+/// identity for all; and all are granted before the first world begins, since a change of grants has every operator of
+/// the cluster look again.
+const SUBSCRIPTIONS: usize = 4096;
+
+/// So many subscriptions are granted by one role.
+const OF_ONE_ROLE: usize = 128;
+
+/// A subscription that no other world has.
+fn next_subscription() -> Result<String> {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    ensure!(
+        next < SUBSCRIPTIONS,
+        "more worlds than subscriptions: raise SUBSCRIPTIONS"
+    );
+    Ok(subscription(next))
+}
+
+fn subscription(number: usize) -> String {
+    format!("5ab5c41b-0000-4000-8000-{number:012}")
+}
+
 async fn grant_to_all(cluster: &Cluster) -> Result<()> {
     static GRANT: OnceCell<()> = OnceCell::const_new();
-    let subscription = azure_emulator::Options::default().subscription_id;
-    let id = |name: &&str| {
+    let apply = async || {
+        let params = PatchParams::apply("platform-team");
+        let (roles, bindings) = (
+            Api::<ClusterRole>::all(cluster.admin()),
+            Api::<ClusterRoleBinding>::all(cluster.admin()),
+        );
+        for first in (0..SUBSCRIPTIONS).step_by(OF_ONE_ROLE) {
+            let name = format!("crash-identities-{first}");
+            let (role, binding) = grant(&name, first..first + OF_ONE_ROLE);
+            roles.patch(&name, &params, &Patch::Apply(role)).await?;
+            bindings.patch(&name, &params, &Patch::Apply(binding)).await?;
+        }
+        // The authorizer follows by a watch of its own.
+        sleep(Duration::from_secs(1)).await;
+        anyhow::Ok(())
+    };
+    GRANT.get_or_try_init(apply).await.map(drop)
+}
+
+/// A role and a binding that let every ServiceAccount use what is granted in these subscriptions.
+fn grant(name: &str, subscriptions: Range<usize>) -> (serde_json::Value, serde_json::Value) {
+    let id = |number: usize, name: &str| {
         format!(
-            "/subscriptions/{subscription}/resourcegroups/{}/providers/microsoft.managedidentity/userassignedidentities/{name}",
+            "/subscriptions/{}/resourcegroups/{}/providers/microsoft.managedidentity/userassignedidentities/{name}",
+            subscription(number),
             wib_harness::world::RESOURCE_GROUP
         )
     };
-    let name = "crash-identities";
+    let names: Vec<String> = subscriptions
+        .flat_map(|number| GRANTED.map(|name| id(number, name)))
+        .collect();
     let role = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": { "name": name },
         "rules": [{
-            "apiGroups": ["workload-identity.io"], "resources": ["azureidentities"], "verbs": ["use"],
-            "resourceNames": GRANTED.iter().map(id).collect::<Vec<_>>(),
+            "apiGroups": ["workload-identity.io"], "resources": ["managedidentities"], "verbs": ["use"],
+            "resourceNames": names,
         }],
     });
     let binding = json!({
@@ -330,17 +378,5 @@ async fn grant_to_all(cluster: &Cluster) -> Result<()> {
         "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name },
         "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:serviceaccounts" }],
     });
-    let apply = async || {
-        let params = PatchParams::apply("platform-team");
-        let (roles, bindings) = (
-            Api::<ClusterRole>::all(cluster.admin()),
-            Api::<ClusterRoleBinding>::all(cluster.admin()),
-        );
-        roles.patch(name, &params, &Patch::Apply(role)).await?;
-        bindings.patch(name, &params, &Patch::Apply(binding)).await?;
-        // The authorizer follows by a watch of its own.
-        sleep(Duration::from_secs(1)).await;
-        anyhow::Ok(())
-    };
-    GRANT.get_or_try_init(apply).await.map(drop)
+    (role, binding)
 }

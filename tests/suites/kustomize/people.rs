@@ -87,7 +87,7 @@ impl Person {
         let grant = json!({
             "metadata": { "name": "wib-mine" },
             "rules": [{
-                "apiGroups": ["workload-identity.io"], "resources": ["azureidentities"], "verbs": ["use"],
+                "apiGroups": ["workload-identity.io"], "resources": ["managedidentities"], "verbs": ["use"],
             }],
         });
         let everywhere: ClusterRole = serde_json::from_value(grant.clone())?;
@@ -201,7 +201,7 @@ pub async fn nobody_gets_grants_from_a_role(world: World) -> Result<()> {
         "the roles have not arrived"
     );
     ensure!(
-        !may("azureidentities", "use").await?,
+        !may("managedidentities", "use").await?,
         "a role for people grants an identity"
     );
     let _operator = world.operator().await?;

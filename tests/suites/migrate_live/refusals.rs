@@ -58,7 +58,7 @@ pub async fn rights_that_are_missing_are_named_and_nothing_is_done() -> Result<(
     let said = stage.writes_nothing(1, &step("grant")).await?;
     for part in [
         "nothing was changed",
-        "the verb use on azureidentities",
+        "the verb use on managedidentities",
         "-o yaml",
     ] {
         ensure!(said.contains(part), "{part} is missing in: {said}");

@@ -3,11 +3,12 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::errors::ArmError;
 use super::paths::IdentityPath;
 use crate::call::Call;
-use crate::knobs::IdCase;
+use crate::knobs::{IdCase, NextLink};
 use crate::model::Credential;
 use crate::state::{ManagedIdentity, identity_id};
 
@@ -29,7 +30,7 @@ struct Properties<'a> {
 
 #[derive(Serialize)]
 pub(super) struct Credentials<'a> {
-    pub(super) value: Vec<FederatedCredential<'a>>,
+    pub(super) value: Vec<Shown<'a>>,
     #[serde(rename = "nextLink", skip_serializing_if = "Option::is_none")]
     pub(super) next_link: Option<String>,
 }
@@ -67,6 +68,31 @@ impl<'a> FederatedCredential<'a> {
     }
 }
 
+/// A credential as reads show it: in the usual form, or in the one that a knob gives it.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Shown<'a> {
+    Usual(FederatedCredential<'a>),
+    Odd(Value),
+}
+
+impl<'a> Shown<'a> {
+    pub(super) fn new(
+        call: &Call,
+        identity: &ManagedIdentity,
+        path: &IdentityPath,
+        credential: &'a Credential,
+    ) -> Self {
+        let usual = FederatedCredential::new(call, identity, path, credential);
+        let Some(shape) = call.knobs.shapes.get(&credential.name) else {
+            return Self::Usual(usual);
+        };
+        let mut odd = serde_json::to_value(&usual).unwrap_or_default();
+        shape.apply(&mut odd);
+        Self::Odd(odd)
+    }
+}
+
 /// The id of the identity in the letter case of the knob.
 pub(super) fn cased_id(call: &Call, identity: &ManagedIdentity, path: &IdentityPath) -> String {
     let subscription = &call.shared.subscription_id;
@@ -88,9 +114,14 @@ pub(super) fn child_id(call: &Call, identity: &ManagedIdentity, path: &IdentityP
     )
 }
 
-/// The link to the page that begins at `to`, if there is one.
+/// The link to the page that begins at `to`, if there is one; and links that lead nowhere, when told.
 pub(super) fn next_link(call: &Call, to: usize, total: usize) -> Option<String> {
-    (to < total).then(|| {
+    let to = match call.knobs.next_link {
+        NextLink::NextPage => Some(to).filter(|to| *to < total),
+        NextLink::Itself => Some(skipped(call).unwrap_or_default()),
+        NextLink::Endless => Some(to.max(skipped(call).unwrap_or_default()) + 1),
+    };
+    to.map(|to| {
         let version = call.query("api-version").unwrap_or_default();
         let top = call
             .query("$top")
@@ -101,6 +132,12 @@ pub(super) fn next_link(call: &Call, to: usize, total: usize) -> Option<String> 
             call.shared.url, call.path
         )
     })
+}
+
+/// The number in the `$skiptoken`.
+fn skipped(call: &Call) -> Option<usize> {
+    let bytes = URL_SAFE_NO_PAD.decode(call.query("$skiptoken")?).ok()?;
+    String::from_utf8(bytes).ok()?.parse().ok()
 }
 
 /// The range of a page. How Azure treats `$top` is unverified; here it is a page size.
@@ -118,11 +155,7 @@ pub(super) fn page(call: &Call, total: usize) -> Result<(usize, usize), ArmError
     };
     let from = match call.query("$skiptoken") {
         None => 0,
-        Some(token) => URL_SAFE_NO_PAD
-            .decode(token)
-            .ok()
-            .and_then(|bytes| String::from_utf8(bytes).ok()?.parse::<usize>().ok())
-            .ok_or_else(|| bad("$skiptoken"))?,
+        Some(_) => skipped(call).ok_or_else(|| bad("$skiptoken"))?,
     };
     let size = call
         .knobs

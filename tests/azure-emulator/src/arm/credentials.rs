@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::answers::{Credentials, FederatedCredential, child_id, next_link, page};
+use super::answers::{Credentials, FederatedCredential, Shown, child_id, next_link, page};
 use super::errors::ArmError;
 use super::guard::{check_parent, rp_throttle};
 use super::paths::IdentityPath;
@@ -26,10 +26,7 @@ pub(super) fn get(call: &Call, path: &IdentityPath, name: &str) -> Result<Reply,
         .iter()
         .find(|credential| credential.name.eq_ignore_ascii_case(name))
     {
-        Some(credential) => Ok(Reply::json(
-            200,
-            &FederatedCredential::new(call, identity, path, credential),
-        )),
+        Some(credential) => Ok(Reply::json(200, &Shown::new(call, identity, path, credential))),
         None => Err(ArmError::credential_not_found(&child_id(
             call, identity, path, name,
         ))),
@@ -45,7 +42,7 @@ pub(super) fn list(call: &Call, path: &IdentityPath) -> Result<Reply, ArmError> 
     let (from, to) = page(call, seen.len())?;
     let value = seen[from..to]
         .iter()
-        .map(|credential| FederatedCredential::new(call, identity, path, credential))
+        .map(|credential| Shown::new(call, identity, path, credential))
         .collect();
     Ok(Reply::json(
         200,

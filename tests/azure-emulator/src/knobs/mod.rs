@@ -2,11 +2,12 @@
 
 mod values;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use values::{
-    DeleteMissing, DuplicateError, ErrorShape, IdCase, Latency, Lock, LockLevel, Policy, RateHeaders,
-    ReadLag, ThrottleAnswer, YoungAnswer, YoungIdentity,
+    DeleteMissing, DuplicateError, ErrorShape, IdCase, Latency, Lock, LockLevel, NextLink, Policy,
+    RateHeaders, ReadLag, Shape, ThrottleAnswer, YoungAnswer, YoungIdentity,
 };
 
 use crate::clock::Clock;
@@ -57,6 +58,11 @@ pub struct Knobs {
     pub regions_without_support: Vec<String>,
     /// Largest page of a list; more entries are behind a `nextLink`.
     pub page_size: Option<usize>,
+    /// Where the `nextLink` of a list leads.
+    pub next_link: NextLink,
+    /// Credentials, by name, that are shown in another shape than Azure's usual one. They are real in all
+    /// else: they count, and nobody may write over them unnoticed.
+    pub shapes: BTreeMap<String, Shape>,
     /// Letter case of names in returned ids (unverified in Azure).
     pub id_case: IdCase,
     /// How long Entra does not know about a new or changed credential.
@@ -98,6 +104,8 @@ impl Default for Knobs {
             locks: Vec::new(),
             regions_without_support: Vec::new(),
             page_size: None,
+            next_link: NextLink::NextPage,
+            shapes: BTreeMap::new(),
             id_case: IdCase::AsCreated,
             fic_propagation: Duration::ZERO,
             delete_propagation: Duration::ZERO,

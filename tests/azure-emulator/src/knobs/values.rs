@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use crate::operation::Operation;
 
 /// Status, code and text of an error.
@@ -43,6 +45,93 @@ pub enum DeleteMissing {
     NoContent,
     /// 404 `NotFound` (other emulators and some providers do that).
     NotFound,
+}
+
+/// Where the `nextLink` of a list leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextLink {
+    /// To the next page, if there is one.
+    NextPage,
+    /// From every page to itself (a broken Azure; never seen).
+    Itself,
+    /// From every page to one more, behind the last entry too (a broken Azure; never seen).
+    Endless,
+}
+
+/// How a credential is shown. What Azure answers for flexible credentials at api-versions that do not know
+/// them is unverified: each of these is possible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// `claimsMatchingExpression` instead of `subject` (documented for the previews).
+    Flexible,
+    /// `claimsMatchingExpression` beside a `subject`.
+    FlexibleWithSubject,
+    /// No `subject`.
+    NoSubject,
+    /// `"subject": null`.
+    NullSubject,
+    /// `"subject": ""`.
+    EmptySubject,
+    /// No `issuer`.
+    NoIssuer,
+    /// No `audiences`.
+    NoAudiences,
+    /// `"audiences": []`.
+    EmptyAudiences,
+    /// No `properties`.
+    NoProperties,
+    /// `"properties": null`.
+    NullProperties,
+    /// No `name`; the id has it still.
+    NoName,
+}
+
+impl Shape {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Flexible,
+        Self::FlexibleWithSubject,
+        Self::NoSubject,
+        Self::NullSubject,
+        Self::EmptySubject,
+        Self::NoIssuer,
+        Self::NoAudiences,
+        Self::EmptyAudiences,
+        Self::NoProperties,
+        Self::NullProperties,
+        Self::NoName,
+    ];
+
+    /// Brings the usual form of a credential into this one.
+    pub(crate) fn apply(self, credential: &mut Value) {
+        let expression = || {
+            let value = "claims['sub'] matches 'repo:contoso/*'";
+            json!({ "value": value, "languageVersion": 1 })
+        };
+        let properties = &mut credential["properties"];
+        match self {
+            Self::Flexible => {
+                remove(properties, "subject");
+                properties["claimsMatchingExpression"] = expression();
+            }
+            Self::FlexibleWithSubject => properties["claimsMatchingExpression"] = expression(),
+            Self::NoSubject => remove(properties, "subject"),
+            Self::NullSubject => properties["subject"] = Value::Null,
+            Self::EmptySubject => properties["subject"] = json!(""),
+            Self::NoIssuer => remove(properties, "issuer"),
+            Self::NoAudiences => remove(properties, "audiences"),
+            Self::EmptyAudiences => properties["audiences"] = json!([]),
+            Self::NoProperties => remove(credential, "properties"),
+            Self::NullProperties => *properties = Value::Null,
+            Self::NoName => remove(credential, "name"),
+        }
+    }
+}
+
+fn remove(value: &mut Value, member: &str) {
+    if let Some(members) = value.as_object_mut() {
+        members.remove(member);
+    }
 }
 
 /// Duration of operations; zero by default.

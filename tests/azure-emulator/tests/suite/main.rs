@@ -6,6 +6,7 @@ mod arm_answers;
 mod arm_callers;
 mod arm_concurrency;
 mod arm_limits;
+mod arm_lists;
 mod arm_surroundings;
 mod arm_writes;
 mod common;

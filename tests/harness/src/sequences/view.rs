@@ -27,7 +27,7 @@ pub struct View {
     pub held: BTreeSet<Pair>,
 }
 
-/// Pairs that a binding remembers.
+/// The pair that a binding reports.
 pub(super) fn held(binding: &WorkloadIdentityBinding) -> Vec<Pair> {
     let Some(status) = &binding.status else {
         return Vec::new();
@@ -41,11 +41,7 @@ pub(super) fn held(binding: &WorkloadIdentityBinding) -> Vec<Pair> {
     };
     let current = status.identity.iter().zip(&status.credential);
     let current = current.map(|(identity, credential)| of(&identity.resource_id, &credential.subject));
-    let old = status
-        .superseded
-        .iter()
-        .map(|s| of(&s.resource_id, &s.credential.subject));
-    current.chain(old).collect()
+    current.collect()
 }
 
 impl View {

@@ -77,7 +77,7 @@ impl World {
             "metadata": { "name": name },
             "rules": [{
                 "apiGroups": ["workload-identity.io"],
-                "resources": ["azureidentities"],
+                "resources": ["managedidentities"],
                 "verbs": ["use"],
                 "resourceNames": [identity.resource_id.to_lowercase()],
             }],
@@ -93,7 +93,7 @@ impl World {
         platform::apply(&self.admin(), &binding).await?;
         let user = format!("system:serviceaccount:{}:{service_account}", self.namespace);
         let attributes = json!({
-            "group": "workload-identity.io", "resource": "azureidentities", "verb": "use",
+            "group": "workload-identity.io", "resource": "managedidentities", "verb": "use",
             "name": identity.resource_id.to_lowercase(),
         });
         self.await_right(&user, attributes, Duration::from_secs(5)).await

@@ -1,0 +1,319 @@
+//! Carries out the effects of a pass, and hands the answers back to it.
+//!
+//! No decision is made here: what comes next is the business of [`reconcile`](crate::core::reconcile). Two
+//! rules are watched over, whatever it says: see [`Safeguard`].
+
+use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
+use tracing::{error, info};
+
+use super::authorize;
+use super::confirm::{self, Live};
+use super::context::Context;
+use super::index::Guarded;
+use super::permit::Working;
+use super::{accounts, identities, object};
+use crate::api::{Reason, WorkloadIdentityBinding};
+use crate::azure::AzureError;
+use crate::core::plan::{Plan, PlanInput, Step};
+use crate::core::reconcile::{
+    Answer, BindingPass, Due, Effect, End, Obstacle, Refusal, Review, RevocationPass, Safeguard,
+};
+use crate::core::{IdentityId, grant, text};
+use crate::fairness::Priority;
+
+/// How old the list may be that a deletion is decided on.
+pub(super) const FRESH: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// What a pass is about: what a consistent read reads.
+#[derive(Clone, Copy)]
+pub(super) enum Target<'a> {
+    /// A binding.
+    Binding(&'a WorkloadIdentityBinding),
+    /// The record of an identity.
+    Record(&'a IdentityId),
+}
+
+/// Carries out the effects of one pass, and of those within it.
+pub(super) struct Driver<'a, 'w> {
+    pub context: &'a Context,
+    pub working: &'a Working<'w>,
+    pub target: Target<'a>,
+}
+
+impl Driver<'_, '_> {
+    /// Runs a pass of a binding to its end.
+    pub async fn binding(&self, mut pass: BindingPass) -> End {
+        let held = self.context.records.all();
+        let mut safeguard = Safeguard::new(held.iter().map(|(identity, entry)| (identity, entry)));
+        let mut answer = Answer::Begin;
+        loop {
+            let effect = pass.next(answer);
+            answer = match self.perform(effect, &mut safeguard).await {
+                Ok(answer) => answer,
+                Err(end) => return end,
+            };
+        }
+    }
+
+    /// Takes back on an identity what is due.
+    pub async fn revoke(&self, identity: &IdentityId, due: Due) -> End {
+        let situation = identities::situation(self.context, identity);
+        let entries = situation.entries.iter().map(|entry| (identity, &entry.recorded));
+        let mut safeguard = Safeguard::new(entries);
+        let mut pass = RevocationPass::new(situation.clone(), due);
+        let mut answer = Answer::Begin;
+        loop {
+            let effect = pass.next(answer);
+            let confirms = effect == Effect::Confirm;
+            answer = match self.perform(effect, &mut safeguard).await {
+                Ok(answer) => answer,
+                Err(end) => return end,
+            };
+            // Within the pass of a binding, that was read; what the deletions go by is the record.
+            if confirms
+                && matches!(answer, Answer::Confirmed { .. })
+                && matches!(self.target, Target::Binding(_))
+                && let Err(error) = self.context.records.confirm(identity).await
+            {
+                answer = failed("read the record of the identity", &error);
+            }
+        }
+    }
+
+    /// Carries one effect out. An error is the end of the pass.
+    async fn perform(&self, effect: Effect, safeguard: &mut Safeguard) -> Result<Answer, End> {
+        if let Err(violation) = safeguard.check(&effect) {
+            error!("{violation}: not done; this is a defect of the operator");
+            return Err(End::Outdated);
+        }
+        let answer = self.answer(effect).await?;
+        safeguard.learn(&answer);
+        Ok(answer)
+    }
+
+    async fn answer(&self, effect: Effect) -> Result<Answer, End> {
+        let context = self.context;
+        Ok(match effect {
+            Effect::End(end) => return Err(end),
+            Effect::Review(request) => Answer::Reviewed(self.review(&request).await),
+            Effect::Observe(identity, max_age) => {
+                let lane = context.parts.lanes.lane(&identity);
+                let read = lane.snapshot(max_age, self.working.flow(Priority::Usual));
+                let read = self.working.without_permit(read).await;
+                Answer::Observed(read.map_err(|error| obstacle(&error)))
+            }
+            Effect::Confirm => self.confirm().await,
+            Effect::ConfirmUnwanted(subjects) => self.confirm_unwanted(subjects).await,
+            Effect::ReadDefinition => match confirm::definition_is_going(context).await {
+                Ok(is_going) => Answer::Definition { is_going },
+                Err(error) => failed("read the CustomResourceDefinition", &error),
+            },
+            Effect::Record(identity, changes) => {
+                match context.records.commit(&identity, changes.clone()).await {
+                    Ok(()) => {
+                        identities::announce_found(context, &identity, &changes).await;
+                        Answer::Done
+                    }
+                    Err(error) => Answer::Failed(Refusal {
+                        reason: Reason::KubernetesUnavailable,
+                        message: text::quote(&text::cause(&error)),
+                    }),
+                }
+            }
+            Effect::Write(identity, input, max_age) => self.write(&identity, &input, max_age).await,
+            Effect::Delete(identity, names) => self.delete(&identity, &names).await,
+            Effect::Revoke(identity, due) => match Box::pin(self.revoke(&identity, due)).await {
+                End::Revoked(revoked) => {
+                    identities::announce(context, &identity, &revoked, self.own().as_ref()).await;
+                    Answer::Revoked(revoked)
+                }
+                End::Failed(refusal) => Answer::Failed(refusal),
+                _ => Answer::Outdated,
+            },
+            Effect::Withdraw(accounts) => self.withdraw(accounts).await,
+            effect => self.to_binding(effect).await,
+        })
+    }
+
+    /// Effects on the binding itself and on the ServiceAccount that it names.
+    async fn to_binding(&self, effect: Effect) -> Answer {
+        let context = self.context;
+        let Target::Binding(binding) = self.target else {
+            return Answer::Outdated;
+        };
+        let namespace = binding.namespace().unwrap_or_default();
+        match effect {
+            Effect::AddFinalizer => {
+                let (live, after_trouble) =
+                    confirm::from_storage(context, object::add_finalizer(context, binding)).await;
+                confirmed(live, after_trouble, "add the finalizer")
+            }
+            Effect::RemoveFinalizer => match object::remove_finalizer(context, binding).await {
+                Ok(Live::Current) => Answer::Done,
+                Ok(Live::Changed) => Answer::Outdated,
+                Err(error) => failed("remove the finalizer", &error),
+            },
+            Effect::FindAccount(name) => Answer::Found(accounts::find(context, binding, &name)),
+            Effect::Annotate(name, wanted) => {
+                match accounts::annotate(context, &namespace, &name, &wanted).await {
+                    Ok(None) => Answer::Outdated,
+                    result => Answer::Annotated(result),
+                }
+            }
+            Effect::CreateAccount(name, wanted) => {
+                Answer::Annotated(accounts::create(context, binding, &name, &wanted).await)
+            }
+            Effect::Disown(account) => match object::disown(context, binding, &account).await {
+                Ok(()) => Answer::Done,
+                Err(error) => {
+                    let what = format!("let go of ServiceAccount {namespace}/{}", account.name);
+                    failed(&what, &error)
+                }
+            },
+            _ => Answer::Outdated,
+        }
+    }
+
+    async fn review(&self, request: &grant::Request) -> Result<Review, String> {
+        let parts = &self.context.parts;
+        let review = authorize::check(&parts.client, parts.authorization, request).await;
+        if let Ok(review) = &review {
+            let granted = *review != Review::Denied;
+            let touched = self.context.index.reviewed(request, granted);
+            let own = self.own();
+            self.context
+                .wake(touched.into_iter().filter(|other| Some(other) != own.as_ref()));
+        }
+        review.map_err(|error| text::cause(&error))
+    }
+
+    /// The binding that the pass is about.
+    fn own(&self) -> Option<ObjectRef<Guarded>> {
+        match self.target {
+            Target::Binding(binding) => {
+                let namespace = binding.namespace().unwrap_or_default();
+                Some(ObjectRef::new(&binding.name_any()).within(&namespace))
+            }
+            Target::Record(_) => None,
+        }
+    }
+
+    async fn confirm(&self) -> Answer {
+        match self.target {
+            Target::Binding(binding) => {
+                let call = confirm::binding(self.context, binding);
+                let (live, after_trouble) = confirm::from_storage(self.context, call).await;
+                confirmed(live, after_trouble, "read the binding")
+            }
+            Target::Record(identity) => {
+                let call = self.context.records.confirm(identity);
+                let (read, after_trouble) = confirm::from_storage(self.context, call).await;
+                confirmed(
+                    read.map(|()| Live::Current),
+                    after_trouble,
+                    "read the record of the identity",
+                )
+            }
+        }
+    }
+
+    async fn confirm_unwanted(&self, subjects: Vec<String>) -> Answer {
+        let Target::Record(identity) = self.target else {
+            return Answer::Outdated;
+        };
+        match confirm::unwanted(self.context, identity, subjects).await {
+            Ok(unwanted) => Answer::Unwanted(unwanted),
+            Err(error) => failed("list the bindings", &error),
+        }
+    }
+
+    async fn write(&self, identity: &IdentityId, input: &PlanInput, max_age: std::time::Duration) -> Answer {
+        let lane = self.context.parts.lanes.lane(identity);
+        let write = lane.write(max_age, self.working.flow(Priority::Usual), input);
+        let written = self.working.without_permit(write).await;
+        if let Ok(plan) = &written {
+            self.report(identity, plan);
+        }
+        Answer::Written(written.map_err(|error| obstacle(&error)))
+    }
+
+    fn report(&self, identity: &IdentityId, plan: &Plan) {
+        for step in &plan.steps {
+            match step {
+                Step::Put(credential) => {
+                    info!(
+                        identity = identity.key(),
+                        credential = credential.name,
+                        subject = credential.tuple.subject,
+                        "credential written"
+                    );
+                }
+                Step::Delete(name) => {
+                    info!(
+                        identity = identity.key(),
+                        credential = name,
+                        "credential gave way"
+                    );
+                    self.context.wake(self.context.capacity.freed(identity));
+                }
+            }
+        }
+    }
+
+    async fn delete(&self, identity: &IdentityId, names: &[String]) -> Answer {
+        let lane = self.context.parts.lanes.lane(identity);
+        let delete = lane.delete(FRESH, self.working.flow(Priority::First), names);
+        let deleted = self.working.without_permit(delete).await;
+        let deleted = deleted.map(|results| {
+            let own = |(name, result): (String, Result<(), AzureError>)| {
+                (name, result.map_err(|error| obstacle(&error)))
+            };
+            results.into_iter().map(own).collect::<Vec<_>>()
+        });
+        if deleted
+            .as_ref()
+            .is_ok_and(|results| results.iter().any(|(_, result)| result.is_ok()))
+        {
+            self.context.wake(self.context.capacity.freed(identity));
+        }
+        Answer::Deleted(deleted.map_err(|error| obstacle(&error)))
+    }
+
+    async fn withdraw(&self, names: Vec<(String, String)>) -> Answer {
+        let own = self.own().map(|binding| binding.name).unwrap_or_default();
+        for (namespace, name) in names {
+            if let Err(refusal) = accounts::withdraw(self.context, &own, &namespace, &name).await {
+                return Answer::Annotated(Err(refusal));
+            }
+        }
+        Answer::Annotated(Ok(None))
+    }
+}
+
+fn confirmed(live: kube::Result<Live>, after_trouble: bool, what: &str) -> Answer {
+    match live {
+        Ok(Live::Current) => Answer::Confirmed { after_trouble },
+        Ok(Live::Changed) => Answer::Outdated,
+        Err(error) => failed(what, &error),
+    }
+}
+
+fn failed(what: &str, error: &kube::Error) -> Answer {
+    let said = match error {
+        kube::Error::Api(status) if !status.message.is_empty() => text::quote(&status.message),
+        error => text::quote(&text::cause(error)),
+    };
+    Answer::Failed(Refusal {
+        reason: Reason::KubernetesUnavailable,
+        message: format!("cannot {what}: {said}"),
+    })
+}
+
+fn obstacle(error: &AzureError) -> Obstacle {
+    Obstacle {
+        fault: error.fault,
+        message: error.to_string(),
+        wait: error.retry_after,
+    }
+}
