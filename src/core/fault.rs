@@ -203,4 +203,27 @@ mod tests {
             assert_eq!(fault.leaves_write_open(), leaves_open, "{name}");
         }
     }
+
+    #[test]
+    fn lasting_is_what_only_somebodys_change_ends() {
+        use Fault::{
+            AccessDenied, Duplicate, IdentityGone, LimitReached, Locked, PolicyDenied, RegionNotSupported,
+            Rejected, ResourceGroupGone, SubscriptionNotFound,
+        };
+        let all = <Fault as strum::IntoEnumIterator>::iter();
+        let lasting: Vec<Fault> = all.filter(|fault| fault.is_lasting()).collect();
+        let expected = [
+            Duplicate,
+            LimitReached,
+            Rejected,
+            RegionNotSupported,
+            IdentityGone,
+            ResourceGroupGone,
+            SubscriptionNotFound,
+            AccessDenied,
+            PolicyDenied,
+            Locked,
+        ];
+        assert_eq!(lasting, expected);
+    }
 }

@@ -310,6 +310,32 @@ fn others_are_whatever_is_not_on_record_readable_or_not() {
     assert_eq!(others_on(&entries, &Holdings::default()), 0);
 }
 
+#[test]
+fn a_record_that_was_lost_is_made_again_as_it_was() {
+    let old = credential(FORMER, "web");
+    let lost = after([
+        seen(3),
+        want(&web(), "a"),
+        want(&old, "b"),
+        mark(&old, CredentialState::Released),
+        retire(FORMER, 100),
+    ]);
+    let made = |lost: &ManagedIdentityStatus, entries: &[RecordedCredential]| {
+        let mut record = ManagedIdentityStatus::default();
+        apply(&mut record, &restored(lost, entries.iter()));
+        record
+    };
+    assert_eq!(made(&lost, &lost.credentials), lost);
+    // Another operator of this cluster makes its own entries again.
+    let own = made(&lost, &lost.credentials[1..]);
+    assert_eq!(own.credentials, lost.credentials[1..]);
+    assert_eq!(own.former_issuers, lost.former_issuers);
+    assert_eq!(counts(&own), (Some("4/20"), 1, 0));
+    // Of an identity that was never read, nothing is made up.
+    let unread = after([want(&web(), "a")]);
+    assert_eq!(made(&unread, &unread.credentials), unread);
+}
+
 fn any_change() -> impl Strategy<Value = Change> {
     let issuers = || select(vec!["https://issuer/", FORMER]);
     let credentials =

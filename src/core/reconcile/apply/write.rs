@@ -71,7 +71,8 @@ impl Apply {
             && act.changes.is_empty()
             && entry.is_some_and(|e| record::tuple(e) == desired.credential.tuple);
         self.outcome.credential = Some(ownership::reported(credential, origin));
-        let deleted = plan.deleted().filter(|name| *name != desired.credential.name);
+        // One that is deleted to be made again stays on record; ours that gives way to an adopted one does not.
+        let deleted = plan.deleted().filter(|name| *name != credential.name);
         let gone: Vec<Change> = deleted
             .map(|name| Change::Gone {
                 name: name.to_owned(),

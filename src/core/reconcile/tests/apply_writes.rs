@@ -185,12 +185,15 @@ fn ours_that_was_edited_goes_when_another_is_adopted() {
         steps: vec![Step::Delete(edited.name.clone())],
         decision: Decision::Trusted(theirs.clone(), CredentialOrigin::Adopted),
     };
+    let held = vec![edited, theirs.clone()];
     let outcome = pass(
         recorded(),
-        vec![edited, theirs.clone()],
+        held.clone(),
         [
             (Effect::Confirm, CONFIRMED),
-            (write(input(&[&credential()])), Answer::Written(Ok(plan))),
+            (write(input(&[&credential()])), Answer::Written(Ok(plan.clone()))),
+            // It is gone: a record that kept it would count what is not there.
+            (record(vec![gone(&credential())]), Answer::Done),
             (find_account(), annotated_account()),
         ],
     );
@@ -199,6 +202,22 @@ fn ours_that_was_edited_goes_when_another_is_adopted() {
         ..adopted(&theirs)
     };
     assert_eq!(outcome, expected);
+
+    // Until then it is on record as this binding's, whatever it was before.
+    let mut orphaned = recorded();
+    orphaned.recorded[0].state = CredentialState::Orphaned;
+    let outcome = pass(
+        orphaned,
+        held,
+        [
+            (Effect::Confirm, CONFIRMED),
+            (record(wants(&credential(), 1)), Answer::Done),
+            (write(input(&[&credential()])), Answer::Written(Ok(plan))),
+            (record(vec![gone(&credential())]), Answer::Done),
+            (find_account(), annotated_account()),
+        ],
+    );
+    assert_eq!(outcome, adopted(&theirs));
 }
 
 #[test]
@@ -252,35 +271,57 @@ fn letter_case_is_put_right_by_two_steps_and_displaces_nothing() {
     assert_eq!(outcome, repaired);
 }
 
-#[test]
-fn what_had_to_give_way_is_taken_off_the_record() {
-    let former = credential_of(FORMER, "api");
-    let mut known = known();
-    known.recorded = vec![entry(&former, "other")];
+/// One that is to make room on a full identity: it leaves the record, and that is told.
+fn gives_way(other: &Credential, of_binding: Vec<Held>) -> ConditionState {
+    let known = Known {
+        recorded: vec![entry(other, "other")],
+        of_binding,
+        ..known()
+    };
     let mut held = foreigners(19);
-    held.push(former.clone());
-    let steps = vec![Step::Delete(former.name.clone()), Step::Put(credential())];
+    held.push(other.clone());
+    let steps = vec![Step::Delete(other.name.clone()), Step::Put(credential())];
     let with_room = PlanInput {
-        displaceable: vec![former.name.clone()],
-        ..input(&[&former, &credential()])
+        displaceable: vec![other.name.clone()],
+        ..input(&[other, &credential()])
     };
-    let outcome = pass(
-        known,
-        held,
-        [
-            (Effect::Confirm, CONFIRMED),
-            (record(wants(&credential(), 19)), Answer::Done),
-            (write(with_room), written(steps)),
-            (record(vec![gone(&former)]), Answer::Done),
-            (find_account(), annotated_account()),
-        ],
-    );
-    let told = "The credential trusts the ServiceAccount. The identity is full, so one of issuer https://former/ had to give way for it.";
-    let expected = Outcome {
-        credential_synced: ConditionState::yes(Reason::Created, told),
-        ..in_order()
+    let mut rest = Rest::new(subject(desired()), known, held);
+    let way = [
+        (Effect::Confirm, CONFIRMED),
+        (record(wants(&credential(), 19)), Answer::Done),
+        (write(with_room), written(steps)),
+        (record(vec![gone(other)]), Answer::Done),
+        (find_account(), annotated_account()),
+    ];
+    let mut effect = machine::Machine::next(&mut rest, Answer::Begin);
+    for (expected, answer) in way {
+        assert_eq!(effect, expected);
+        effect = machine::Machine::next(&mut rest, answer);
+    }
+    if matches!(effect, Effect::Revoke(..)) {
+        effect = machine::Machine::next(&mut rest, revoked());
+    }
+    match effect {
+        Effect::End(End::Report(outcome)) => outcome.credential_synced,
+        other => panic!("the pass goes on with {other:?}"),
+    }
+}
+
+#[test]
+fn what_had_to_give_way_is_taken_off_the_record_and_told() {
+    let gave_way = |issuer: &str| {
+        let told = format!(
+            "The credential trusts the ServiceAccount. The identity is full, so one of issuer {issuer} had to give way for it."
+        );
+        ConditionState::yes(Reason::Created, told)
     };
-    assert_eq!(outcome, expected);
+    // Another ServiceAccount's and this one's, of a former issuer; and what an earlier spec left.
+    let former = credential_of(FORMER, "api");
+    assert_eq!(gives_way(&former, Vec::new()), gave_way(FORMER));
+    let own = credential_of(FORMER, "web");
+    assert_eq!(gives_way(&own, Vec::new()), gave_way(FORMER));
+    let left = credential_of(ISSUER, "api");
+    assert_eq!(gives_way(&left, vec![held("web", &left, None)]), gave_way(ISSUER));
 }
 
 /// On a full identity, which of ours may give way.
