@@ -214,6 +214,10 @@ mod tests {
         let second = status(&failed, &first, Some(1), at(99));
         let time = |s: &WorkloadIdentityBindingStatus, i: usize| s.conditions[i].last_transition_time.0;
         assert_eq!((time(&second, 0), time(&second, 1)), (at(99), at(5)));
+        // Each by itself: two conditions of one status have moved at different times.
+        let third = status(&in_order(), &second, Some(1), at(200));
+        assert_eq!((time(&third, 0), time(&third, 1)), (at(200), at(5)));
+        assert_eq!(status(&in_order(), &third, Some(1), at(300)), third);
     }
 
     #[test]

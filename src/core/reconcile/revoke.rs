@@ -64,8 +64,7 @@ impl RevocationPass {
     /// An answer that does not belong to the last effect ends the pass as outdated: it is repeated.
     pub fn next(&mut self, answer: Answer) -> Effect {
         match (std::mem::replace(&mut self.stage, Stage::Start), answer) {
-            (_, Answer::Outdated) => Effect::End(End::Outdated),
-            // What annotations are left has no part in trust.
+            // What annotations are left has no part in trust: what is gone is told, whatever comes of them.
             (Stage::Withdraw, _) => self.end(),
             (_, Answer::Failed(refusal)) => Effect::End(End::Failed(refusal)),
             (Stage::Start, Answer::Begin) => {

@@ -107,7 +107,7 @@ fn where_no_binding_is_left_the_pass_takes_the_annotations_off() {
         Answer::Annotated(Ok(None)),
         refused(),
         Answer::Failed(refusal()),
-        Answer::Done,
+        Answer::Outdated,
     ] {
         let revoked = run(
             situation(entries.clone()),
