@@ -381,6 +381,7 @@ fn our_own_write_does_not_make_what_cannot_be_read_ours() {
     let mut found = unreadable(1, &want.name);
     let before = found.clone();
     apply(&mut found, &Step::Put(want.clone()));
+    assert_eq!(found, before);
     apply(&mut found, &Step::Delete(want.name));
     assert_eq!(found, before);
 }

@@ -44,7 +44,7 @@ enum Stage {
     /// The pair of the spec is denied, and was not before.
     ConfirmDenied,
     ReviewDenied,
-    /// What the denied pair had is taken back.
+    /// What denied pairs had is taken back; the last of them has been asked for.
     RevokeDenied(Vec<(IdentityId, Due)>, Revoked),
     WithdrawDenied(Option<ConditionState>),
     /// Asks whether the contender of this number is granted.
@@ -133,7 +133,10 @@ impl Apply {
             (Stage::RevokeDenied(..), Answer::Revoked(revoked)) if revoked.unsure => {
                 Effect::End(End::Outdated)
             }
-            (Stage::RevokeDenied(due, mut all), Answer::Revoked(revoked)) => {
+            (Stage::RevokeDenied(mut due, mut all), Answer::Revoked(revoked)) => {
+                if let Some((identity, _)) = due.pop() {
+                    self.forget(&identity, &revoked);
+                }
                 all.merge(revoked);
                 self.deny_next(&desired, due, all)
             }

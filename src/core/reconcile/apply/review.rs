@@ -60,16 +60,24 @@ impl Apply {
     pub(super) fn deny_next(
         &mut self,
         desired: &Desired,
-        mut due: Vec<(IdentityId, Due)>,
+        due: Vec<(IdentityId, Due)>,
         revoked: Revoked,
     ) -> Effect {
-        match due.pop() {
+        match due.last().cloned() {
             Some((identity, denied)) => {
                 self.stage = Stage::RevokeDenied(due, revoked);
                 Effect::Revoke(identity, denied)
             }
             None => self.denied(desired, &revoked),
         }
+    }
+
+    /// What is gone on this identity is nothing that the binding has any more. The entries of one
+    /// ServiceAccount are alike on all identities.
+    pub(super) fn forget(&mut self, identity: &IdentityId, revoked: &Revoked) {
+        self.known.of_binding.retain(|held| {
+            held.identity != *identity || revoked.gone.iter().all(|(entry, _)| *entry != held.entry)
+        });
     }
 
     pub(super) fn denied(&mut self, desired: &Desired, revoked: &Revoked) -> Effect {
@@ -84,10 +92,8 @@ impl Apply {
             let message = format!("the grant is gone, but the operator {}", revoked.told());
             ConditionState::no(obstacle.fault.reason(), message)
         });
-        let stands = |held: &&Held| {
-            is_elsewhere(held, desired) && revoked.gone.iter().all(|(entry, _)| *entry != held.entry)
-        };
-        if self.known.of_binding.iter().any(|held| stands(&held)) || adopted_elsewhere {
+        let is_earlier = |held: &Held| is_elsewhere(held, desired);
+        if self.known.of_binding.iter().any(is_earlier) || adopted_elsewhere {
             self.outcome.overall = obstacle;
             return self.end();
         }

@@ -1,6 +1,7 @@
 //! A live binding whose pair is not granted.
 
 use super::*;
+use crate::core::reconcile::revoke;
 
 fn denied() -> ConditionState {
     ConditionState::no(Reason::NotAuthorized, request("web").how_to_grant())
@@ -214,6 +215,42 @@ fn a_pair_of_an_earlier_spec_stands_and_keeps_its_annotations() {
         };
         assert_eq!(outcome, expected);
     }
+}
+
+/// This is gone.
+fn took_back(credential: &Credential) -> Answer {
+    Answer::Revoked(Revoked {
+        gone: vec![(entry(credential, "binding"), revoke::Why::Denied)],
+        ..Revoked::default()
+    })
+}
+
+#[test]
+fn a_pair_on_an_earlier_identity_stands_though_that_of_the_spec_is_gone() {
+    let known = Known {
+        of_binding: vec![held("web", &credential(), None), held("api", &credential(), None)],
+        ..was_in_order()
+    };
+    let earlier = Effect::Revoke(identity("api"), Due::Denied(credential().tuple.subject));
+    // The two entries are alike but for the identity.
+    let steps = |earlier_answer| {
+        [
+            (review(), DENIED),
+            (due(), took_back(&credential())),
+            (earlier.clone(), earlier_answer),
+        ]
+    };
+    let outcome = report_of(subject(desired()), known.clone(), steps(revoked()));
+    let kept = Outcome {
+        authorized: denied(),
+        ..reported().outcome()
+    };
+    assert_eq!(outcome, kept);
+
+    let [first, second, third] = steps(took_back(&credential()));
+    let off = (withdraw(&["web"]), Answer::Annotated(Ok(None)));
+    let outcome = report_of(subject(desired()), known, [first, second, third, off]);
+    assert_eq!(outcome, nothing_left());
 }
 
 /// A status that reports this credential on this identity.
