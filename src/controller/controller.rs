@@ -223,8 +223,8 @@ fn watch_records(
         .then(move |event| {
             let context = context.clone();
             async move {
-                let lost = event.as_ref().ok().and_then(|event| context.records.update(event));
-                if let Some(lost) = lost {
+                let lost = event.as_ref().map(|event| context.records.update(event));
+                for lost in lost.unwrap_or_default() {
                     warn!(name = lost.name_any(), "the record of an identity was deleted though credentials of ours stand there; it is made again");
                     if let Err(error) = context.records.restore(&lost).await {
                         warn!("{error}");

@@ -17,7 +17,8 @@ use crate::api::{Reason, WorkloadIdentityBinding};
 use crate::azure::AzureError;
 use crate::core::plan::{Plan, PlanInput, Step};
 use crate::core::reconcile::{
-    Answer, BindingPass, Due, Effect, End, Obstacle, Refusal, Review, RevocationPass, Safeguard,
+    Answer, BindingPass, Due, Effect, End, Known, Obstacle, Refusal, Review, RevocationPass, Safeguard,
+    Subject,
 };
 use crate::core::{IdentityId, grant, text};
 use crate::fairness::Priority;
@@ -43,9 +44,9 @@ pub(super) struct Driver<'a, 'w> {
 
 impl Driver<'_, '_> {
     /// Runs a pass of a binding to its end.
-    pub async fn binding(&self, mut pass: BindingPass) -> End {
-        let held = self.context.records.all();
-        let mut safeguard = Safeguard::new(held.iter().map(|(identity, entry)| (identity, entry)));
+    pub async fn binding(&self, subject: Subject, known: Known) -> End {
+        let mut safeguard = Safeguard::of_binding(&subject, &known);
+        let mut pass = BindingPass::new(subject, known);
         let mut answer = Answer::Begin;
         loop {
             let effect = pass.next(answer);

@@ -17,7 +17,7 @@ use super::index::Guarded;
 use super::metrics::{Progress, Stage};
 use super::permit::Working;
 use super::reconcile::Never;
-use crate::api::{CredentialState, ManagedIdentity, REMOVE_ORPHANS_ANNOTATION, Reason};
+use crate::api::{CredentialState, ManagedIdentity, REMOVE_ORPHANS_ANNOTATION, Reason, RecordedCredential};
 use crate::core::reconcile::revoke::{Entry, Orphans, Owner, Situation};
 use crate::core::reconcile::{Due, End, Revoked};
 use crate::core::record::{self, Change};
@@ -129,7 +129,13 @@ pub(super) fn situation(context: &Context, identity: &IdentityId) -> Situation {
             recorded,
         }
     });
-    let entries = entries.collect();
+    let entries: Vec<Entry> = entries.collect();
+    // Only where there are some: that takes a look at all records.
+    let orphans = if entries.iter().any(|entry| entry.owner == Owner::Absent) {
+        orphans(context, identity)
+    } else {
+        Orphans::Held
+    };
     let status = context
         .records
         .get(identity)
@@ -148,7 +154,7 @@ pub(super) fn situation(context: &Context, identity: &IdentityId) -> Situation {
         former_issuers: status.former_issuers.iter().map(since).collect(),
         former_issuer_retention: context.parts.retention.former_issuers,
         orphan_grace_period: context.parts.retention.orphans,
-        orphans: orphans(context, identity),
+        orphans,
         now: now.as_second(),
         fresh: FRESH,
     }
@@ -176,12 +182,16 @@ fn orphans(context: &Context, identity: &IdentityId) -> Orphans {
     if confirmed {
         return Orphans::Confirmed;
     }
-    let all = context.records.all();
-    let is_orphan = |(identity, entry): &&(IdentityId, crate::api::RecordedCredential)| {
-        matches!(entry.state, CredentialState::Wanted | CredentialState::Orphaned)
-            && context.index.owner(entry, identity) == Owner::Absent
-    };
-    Orphans::of(all.iter().filter(is_orphan).count(), all.len())
+    let (all, orphans) = context
+        .records
+        .count(|identity, entry| is_orphan(context, identity, entry));
+    Orphans::of(orphans, all)
+}
+
+/// Whether a credential of ours is wanted by no binding, and nobody has said that it is to stay.
+fn is_orphan(context: &Context, identity: &IdentityId, entry: &RecordedCredential) -> bool {
+    matches!(entry.state, CredentialState::Wanted | CredentialState::Orphaned)
+        && context.index.owner(entry, identity) == Owner::Absent
 }
 
 /// One line in the log for each credential that is gone or stays. The bindings of its ServiceAccount are
@@ -203,8 +213,7 @@ pub(super) async fn announce(
             why.as_str()
         );
         unwanted.insert((identity.key().to_owned(), entry.name.clone()));
-        let tuple = record::tuple(entry);
-        if let Some((namespace, account)) = tuple.service_account() {
+        if let Some((namespace, account)) = record::service_account(entry) {
             let naming = context.index.naming(namespace, account).into_iter();
             context.wake(naming.filter(|binding| but.is_none_or(|but| binding != but)));
         }
@@ -279,19 +288,11 @@ async fn tell_orphans(context: &Context, record: &ManagedIdentity, identity: &Id
         );
         events::on_record(context, record, "CredentialOrphaned", &note).await;
     }
-    let orphans = orphans(context, identity);
-    let is_orphaned = |entry: &crate::api::RecordedCredential| {
-        context.records.looks_after(entry)
-            && context.index.owner(entry, identity) == Owner::Absent
-            && matches!(entry.state, CredentialState::Wanted | CredentialState::Orphaned)
-    };
-    let held = context
-        .records
-        .entries(identity)
-        .into_iter()
-        .filter(is_orphaned)
+    let entries = context.records.entries(identity).into_iter();
+    let held = entries
+        .filter(|entry| context.records.looks_after(entry) && is_orphan(context, identity, entry))
         .count();
-    if orphans == Orphans::Held && held > 0 {
+    if held > 0 && orphans(context, identity) == Orphans::Held {
         let note = format!(
             "{held} credentials of this identity are wanted by no binding, and more in all than an accident allows; none is deleted by itself. To let those of this identity go: kubectl annotate managedidentity {} {REMOVE_ORPHANS_ANNOTATION}=true",
             record.name_any()

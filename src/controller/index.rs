@@ -154,8 +154,7 @@ impl Index {
 
     /// What has become of the binding that a recorded credential was last wanted by.
     pub fn owner(&self, entry: &RecordedCredential, identity: &IdentityId) -> Owner {
-        let tuple = record::tuple(entry);
-        let Some((namespace, account)) = tuple.service_account() else {
+        let Some((namespace, account)) = record::service_account(entry) else {
             return Owner::Absent;
         };
         let bindings = self.lock();

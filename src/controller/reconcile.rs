@@ -17,7 +17,7 @@ use super::permit::Working;
 use super::status::Written;
 use super::{events, invalid, status, subject};
 use crate::api::{Disposition, Reason, WorkloadIdentityBinding};
-use crate::core::reconcile::{BindingPass, End, Refusal};
+use crate::core::reconcile::{End, Refusal};
 use crate::core::{ConditionState, Outcome, conditions, text};
 use crate::fairness::{Flow, Priority};
 
@@ -97,7 +97,7 @@ async fn pass(object: &Guarded, context: &Context, working: &Working<'_>) -> Set
             working,
             target: Target::Binding(&binding),
         };
-        timeout(DEADLINE, driver.binding(BindingPass::new(subject, known))).await
+        timeout(DEADLINE, driver.binding(subject, known)).await
     };
     match end {
         Ok(End::Report(outcome)) => settle(context, &mut binding, *outcome).await,

@@ -5,6 +5,8 @@
 //! carry the resourceVersion: another operator of this cluster, which looks after other namespaces, may
 //! share the object, and neither undoes what the other has written.
 
+mod known;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,6 +23,8 @@ use crate::core::reconcile::Held;
 use crate::core::record::{self, Change};
 use crate::core::{IdentityId, grant};
 
+use known::Known;
+
 /// How often a write is tried again that met another one.
 const TRIES: usize = 8;
 
@@ -28,12 +32,8 @@ const TRIES: usize = 8;
 pub(super) struct Records {
     api: Api<ManagedIdentity>,
     namespace: Option<String>,
-    known: Mutex<HashMap<String, Arc<ManagedIdentity>>>,
+    known: Mutex<Known>,
     writers: Mutex<HashMap<String, Arc<Writer>>>,
-    /// Keys seen while a list runs.
-    listing: Mutex<Option<Vec<String>>>,
-    /// resourceVersion of our last write, by key.
-    own: Mutex<HashMap<String, u64>>,
 }
 
 /// Who writes on one record, and what is to be written next.
@@ -61,47 +61,15 @@ impl Records {
             namespace,
             known: Mutex::default(),
             writers: Mutex::default(),
-            listing: Mutex::default(),
-            own: Mutex::default(),
         }
     }
 
-    /// Takes a watch event in. Answers a record that somebody has deleted though it still names
-    /// credentials: it has to be made again.
-    pub fn update(&self, event: &Event<ManagedIdentity>) -> Option<Arc<ManagedIdentity>> {
-        match event {
-            Event::Init => {
-                *lock(&self.listing) = Some(Vec::new());
-                None
-            }
-            Event::InitApply(object) => {
-                if let Some(listing) = &mut *lock(&self.listing) {
-                    listing.push(object.spec.resource_id.clone());
-                }
-                self.learn(object.clone());
-                None
-            }
-            Event::InitDone => {
-                let listed = lock(&self.listing).take().unwrap_or_default();
-                lock(&self.known).retain(|key, _| listed.contains(key));
-                None
-            }
-            Event::Apply(object) => {
-                self.learn(object.clone());
-                None
-            }
-            Event::Delete(object) => {
-                let mut known = lock(&self.known);
-                let ours = known.get(&object.spec.resource_id)?;
-                // Our own delete, or one of a record that has been made again meanwhile.
-                if ours.uid() != object.uid() {
-                    return None;
-                }
-                let lost = known.remove(&object.spec.resource_id)?;
-                let names_ours = self.in_scope(&lost).next().is_some();
-                names_ours.then_some(lost)
-            }
-        }
+    /// Takes a watch event in. Answers records that somebody has deleted though they still name credentials:
+    /// they have to be made again.
+    pub fn update(&self, event: &Event<ManagedIdentity>) -> Vec<Arc<ManagedIdentity>> {
+        let mut lost = lock(&self.known).update(event);
+        lost.retain(|lost| self.in_scope(lost).next().is_some());
+        lost
     }
 
     /// Makes a record again that was deleted by hand.
@@ -115,7 +83,7 @@ impl Records {
 
     /// The record of an identity.
     pub fn get(&self, identity: &IdentityId) -> Option<Arc<ManagedIdentity>> {
-        lock(&self.known).get(identity.key()).cloned()
+        lock(&self.known).get(identity)
     }
 
     /// The entries of an identity, also those that other operators of this cluster look after.
@@ -125,33 +93,29 @@ impl Records {
         status.map(|status| status.credentials).unwrap_or_default()
     }
 
-    /// Every entry of every record that this operator looks after, and where it is.
-    pub fn all(&self) -> Vec<(IdentityId, RecordedCredential)> {
-        let records: Vec<_> = lock(&self.known).values().cloned().collect();
-        let mut all = Vec::new();
-        for record in records {
-            if let Ok(identity) = record.spec.resource_id.parse::<IdentityId>() {
-                all.extend(
-                    self.in_scope(&record)
-                        .map(|entry| (identity.clone(), entry.clone())),
-                );
-            }
-        }
-        all
+    /// How many entries this operator looks after in all, and of how many of them that is so.
+    pub fn count(&self, is_so: impl Fn(&IdentityId, &RecordedCredential) -> bool) -> (usize, usize) {
+        let known = lock(&self.known);
+        let entries = known.all().filter(|(_, entry)| self.looks_after(entry));
+        entries.fold((0, 0), |(all, so), (identity, entry)| {
+            (all + 1, so + usize::from(is_so(identity, entry)))
+        })
     }
 
     /// The entries whose credentials were last wanted by a binding, by its namespace and name. What a person
     /// has let stay is no longer its business.
     pub fn of_binding(&self, namespace: &str, name: &str) -> Vec<Held> {
-        let all = self.all().into_iter();
-        all.filter(|(_, entry)| {
-            let tuple = record::tuple(entry);
-            let stays = matches!(entry.state, CredentialState::Retained | CredentialState::Released);
-            !stays && entry.binding == name && tuple.service_account().is_some_and(|(ns, _)| ns == namespace)
-        })
-        .map(|(identity, entry)| Held {
-            identity,
-            entry,
+        let known = lock(&self.known);
+        let own = known
+            .of_binding(namespace, name)
+            .into_iter()
+            .filter(|(_, entry)| {
+                let stays = matches!(entry.state, CredentialState::Retained | CredentialState::Released);
+                !stays && self.looks_after(entry)
+            });
+        own.map(|(identity, entry)| Held {
+            identity: identity.clone(),
+            entry: entry.clone(),
             heir: None,
         })
         .collect()
@@ -159,20 +123,14 @@ impl Records {
 
     /// Former issuers on any record.
     pub fn former_issuers(&self) -> Vec<String> {
-        let known = lock(&self.known);
-        let statuses = known.values().filter_map(|record| record.status.as_ref());
-        let mut issuers: Vec<String> = statuses
-            .flat_map(|status| status.former_issuers.iter().map(|f| f.issuer.clone()))
-            .collect();
-        issuers.sort();
-        issuers.dedup();
-        issuers
+        lock(&self.known).former_issuers()
     }
 
     /// How many credentials there are in each state.
     pub fn states(&self) -> Vec<(CredentialState, usize)> {
         let mut states = BTreeMap::new();
-        for (_, entry) in self.all() {
+        let known = lock(&self.known);
+        for (_, entry) in known.all().filter(|(_, entry)| self.looks_after(entry)) {
             *states.entry(entry.state).or_default() += 1;
         }
         states.into_iter().collect()
@@ -180,13 +138,8 @@ impl Records {
 
     /// Whether an entry is this operator's business: its namespace is.
     pub fn looks_after(&self, entry: &RecordedCredential) -> bool {
-        let tuple = record::tuple(entry);
-        let only = self.namespace.as_deref();
-        only.is_none_or(|only| {
-            tuple
-                .service_account()
-                .is_some_and(|(namespace, _)| namespace == only)
-        })
+        let namespace = record::service_account(entry).map(|(namespace, _)| namespace);
+        self.namespace.is_none() || self.namespace.as_deref() == namespace
     }
 
     fn in_scope<'a>(&'a self, record: &'a ManagedIdentity) -> impl Iterator<Item = &'a RecordedCredential> {
@@ -245,7 +198,7 @@ impl Records {
                 {
                     base = self.api.get_opt(&name).await.map_err(failed)?;
                     if base.is_none() {
-                        lock(&self.known).remove(identity.key());
+                        lock(&self.known).forget(identity);
                     }
                 }
                 Err(error) => return Err(failed(error)),
@@ -288,10 +241,7 @@ impl Records {
             let message = "the API server did not keep what was written: apply the CustomResourceDefinition managedidentities.workload-identity.io of this version";
             return Err(kube::Error::Service(message.into()));
         }
-        if let Some(version) = version(&written) {
-            lock(&self.own).insert(identity.key().to_owned(), version);
-        }
-        self.learn(written);
+        lock(&self.known).wrote(written);
         Ok(())
     }
 
@@ -306,7 +256,7 @@ impl Records {
         let live = self.api.get_opt(name).await?;
         match live {
             Some(live) if live.status == known.status => {
-                self.learn(live);
+                lock(&self.known).learn(live);
                 Ok(())
             }
             live => Box::pin(self.try_write(identity, name, live, changes)).await,
@@ -335,49 +285,29 @@ impl Records {
             ..DeleteParams::default()
         };
         // Before the watch tells: a delete of our own is nothing to make good for.
-        let known = lock(&self.known).remove(&record.spec.resource_id);
-        lock(&self.own).remove(&record.spec.resource_id);
+        lock(&self.known).remove(record);
         match self.api.delete(&record.name_any(), &params).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
             Err(error) => {
-                if let Some(known) = known {
-                    self.learn((*known).clone());
-                }
+                lock(&self.known).removal_failed(record.clone());
                 Err(error)
             }
         }
     }
 
-    /// Keeps the later of what is known and what was seen.
-    fn learn(&self, object: ManagedIdentity) {
-        let mut known = lock(&self.known);
-        let later = known
-            .get(&object.spec.resource_id)
-            .is_some_and(|known| known.uid() == object.uid() && version(known) > version(&object));
-        if !later {
-            known.insert(object.spec.resource_id.clone(), Arc::new(object));
-        }
-    }
-
     /// Whether an object that the watch shows is newer than our last write on it: somebody else has written.
     pub fn is_news(&self, object: &ManagedIdentity) -> bool {
-        let own = lock(&self.own).get(&object.spec.resource_id).copied();
-        version(object) > own
+        lock(&self.known).is_news(object)
     }
 
     /// Reads the record of an identity from storage, and takes it in.
     pub async fn confirm(&self, identity: &IdentityId) -> kube::Result<()> {
         if let Some(live) = self.api.get_opt(&grant::object_name(identity)).await? {
-            self.learn(live);
+            lock(&self.known).learn(live);
         }
         Ok(())
     }
-}
-
-/// The order of resourceVersions is defined since Kubernetes 1.35 and has always held for one object.
-fn version(object: &ManagedIdentity) -> Option<u64> {
-    object.resource_version()?.parse().ok()
 }
 
 fn params() -> PostParams {

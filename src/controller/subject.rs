@@ -97,13 +97,12 @@ fn held(context: &Context, subject: &Subject) -> Vec<Held> {
         }));
     }
     for held in &mut held {
-        let tuple = record::tuple(&held.entry);
-        if let Some((namespace, account)) = tuple.service_account() {
-            let wanting = context
+        let wanting = record::service_account(&held.entry).map(|(namespace, account)| {
+            context
                 .index
-                .wanting(&subject.name, namespace, account, &held.identity);
-            held.heir = wanting.into_iter().next();
-        }
+                .wanting(&subject.name, namespace, account, &held.identity)
+        });
+        held.heir = wanting.into_iter().flatten().next();
     }
     held
 }

@@ -51,9 +51,7 @@ impl Tuple {
 
     /// Namespace and name of the ServiceAccount that the subject stands for.
     pub fn service_account(&self) -> Option<(&str, &str)> {
-        self.subject
-            .strip_prefix("system:serviceaccount:")?
-            .split_once(':')
+        service_account(&self.subject)
     }
 
     /// Whether Azure counts the two as the same: the audience is no part of its uniqueness rule.
@@ -94,6 +92,11 @@ impl Credential {
                 .to_ascii_lowercase()
                 .starts_with(AKS_IDENTITY_BINDING_ISSUER)
     }
+}
+
+/// Namespace and name of the ServiceAccount that a subject stands for.
+pub fn service_account(subject: &str) -> Option<(&str, &str)> {
+    subject.strip_prefix("system:serviceaccount:")?.split_once(':')
 }
 
 /// `<prefix>-<namespace>-<serviceaccount>-<hash>`, lower case, at most 120 characters.

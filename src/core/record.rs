@@ -8,7 +8,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::credential::MAX_PER_IDENTITY;
+use super::credential::{self, MAX_PER_IDENTITY};
 use super::{Credential, Holdings, Identity, Tuple};
 use crate::api::{CredentialState, FormerIssuer, ManagedIdentityStatus, RecordedCredential};
 
@@ -177,6 +177,11 @@ pub fn tuple(entry: &RecordedCredential) -> Tuple {
         subject: entry.subject.clone(),
         audience: entry.audience.clone(),
     }
+}
+
+/// Namespace and name of the ServiceAccount that an entry is for.
+pub fn service_account(entry: &RecordedCredential) -> Option<(&str, &str)> {
+    credential::service_account(&entry.subject)
 }
 
 /// Whether the record already says that this binding wants this credential.

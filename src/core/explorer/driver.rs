@@ -39,11 +39,7 @@ pub(super) fn begin(
     }
     let subject = view::subject(universe, state, mind.cluster, slot, &object);
     let known = view::known(universe, state, mind, slot, &object);
-    let held = mind.records.iter().enumerate().flat_map(|(identity, record)| {
-        let identity = &universe.identities[identity];
-        record.0.credentials.iter().map(move |entry| (identity, entry))
-    });
-    let safeguard = Safeguard::new(held);
+    let safeguard = Safeguard::of_binding(&subject, &known);
     let mut next = state.clone();
     next.operators[operator].work = Some(Work {
         target: Target::Binding(slot, object),

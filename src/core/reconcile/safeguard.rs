@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Answer, Effect};
+use super::{Answer, Effect, Known, Subject};
 use crate::api::RecordedCredential;
 use crate::core::IdentityId;
 use crate::core::record::Change;
@@ -44,6 +44,17 @@ impl Safeguard {
                 .collect(),
             ..Self::default()
         }
+    }
+
+    /// For the pass of a binding. It writes on the identity of its spec; what it has taken back anywhere is
+    /// taken back by a [`RevocationPass`](super::RevocationPass) with a safeguard of its own.
+    pub fn of_binding(subject: &Subject, known: &Known) -> Self {
+        let desired = subject.desired.iter();
+        let recorded = desired.flat_map(|desired| {
+            let entries = known.recorded.iter();
+            entries.map(|entry| (&desired.identity, entry))
+        });
+        Self::new(recorded)
     }
 
     /// Whether an effect may be carried out.

@@ -1,0 +1,258 @@
+//! What is known of records, by what passes ask of them.
+//!
+//! A pass never looks through all records: with a thousand identities, each of which is looked at again when
+//! a grant changes, that would be a million looks.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use kube::ResourceExt;
+use kube::runtime::watcher::Event;
+
+use super::super::index::Key;
+use crate::api::{ManagedIdentity, RecordedCredential};
+use crate::core::{IdentityId, grant, record};
+
+/// All records, as the watch and our own writes have shown them.
+#[derive(Default)]
+pub struct Known {
+    records: HashMap<String, Record>,
+    /// Keys of the identities on which a binding has entries, by its namespace and name.
+    by_binding: HashMap<Key, BTreeSet<String>>,
+    /// On how many records a former issuer stands.
+    former_issuers: BTreeMap<String, usize>,
+    /// While a list runs.
+    listing: Option<Listing>,
+    /// Uids of records that we have deleted, until the watch has shown that too: it may be behind, and what
+    /// it shows of them is no longer so.
+    removed: HashSet<String>,
+}
+
+/// What a list has shown so far, and what we have written meanwhile: the list may have been made before.
+#[derive(Default)]
+struct Listing {
+    keys: HashSet<String>,
+    uids: HashSet<String>,
+}
+
+/// The record of one identity.
+struct Record {
+    identity: IdentityId,
+    object: Arc<ManagedIdentity>,
+    /// resourceVersion of our last write on it.
+    own: Option<u64>,
+}
+
+impl Known {
+    /// Takes a watch event in. Answers the records that are gone though nobody here has deleted them.
+    pub fn update(&mut self, event: &Event<ManagedIdentity>) -> Vec<Arc<ManagedIdentity>> {
+        match event {
+            Event::Init => {
+                self.listing = Some(Listing::default());
+                Vec::new()
+            }
+            Event::InitApply(object) => {
+                if let Some(listing) = &mut self.listing {
+                    listing.uids.extend(object.uid());
+                }
+                self.learn(object.clone());
+                Vec::new()
+            }
+            Event::InitDone => self.listed(),
+            Event::Apply(object) => {
+                self.learn(object.clone());
+                Vec::new()
+            }
+            Event::Delete(object) => {
+                let uid = object.uid().unwrap_or_default();
+                if self.removed.remove(&uid) {
+                    return Vec::new();
+                }
+                let Some(identity) = of(object) else {
+                    return Vec::new();
+                };
+                let is_it = |known: &Record| known.object.uid() == object.uid();
+                if self.records.get(identity.key()).is_some_and(is_it) {
+                    self.take(identity.key()).into_iter().collect()
+                } else {
+                    // It has been made again meanwhile.
+                    Vec::new()
+                }
+            }
+        }
+    }
+
+    fn listed(&mut self) -> Vec<Arc<ManagedIdentity>> {
+        let listed = self.listing.take().unwrap_or_default();
+        // Of those that the list did not show any more, no watch will.
+        self.removed.retain(|uid| listed.uids.contains(uid));
+        let keys = self.records.keys();
+        let gone: Vec<String> = keys.filter(|key| !listed.keys.contains(*key)).cloned().collect();
+        gone.iter().filter_map(|key| self.take(key)).collect()
+    }
+
+    /// Keeps the later of what is known and what was seen.
+    pub fn learn(&mut self, object: ManagedIdentity) {
+        let Some(identity) = of(&object) else {
+            return;
+        };
+        if object.uid().is_some_and(|uid| self.removed.contains(&uid)) {
+            return;
+        }
+        if let Some(listing) = &mut self.listing {
+            listing.keys.insert(identity.key().to_owned());
+        }
+        let known = self.records.get(identity.key());
+        let same = known.filter(|known| known.object.uid() == object.uid());
+        if same.is_some_and(|known| version(&known.object) > version(&object)) {
+            return;
+        }
+        let own = same.and_then(|known| known.own);
+        self.take(identity.key());
+        self.put(Record {
+            identity,
+            object: Arc::new(object),
+            own,
+        });
+    }
+
+    /// Takes in what we have written.
+    pub fn wrote(&mut self, object: ManagedIdentity) {
+        let (identity, own) = (of(&object), version(&object));
+        self.learn(object);
+        if let Some(known) = identity.and_then(|identity| self.records.get_mut(identity.key())) {
+            known.own = known.own.max(own);
+        }
+    }
+
+    /// We are about to delete this record: what a watch may still show of it is no longer so.
+    pub fn remove(&mut self, record: &ManagedIdentity) {
+        self.removed.extend(record.uid());
+        if let Some(listing) = &mut self.listing {
+            listing.uids.extend(record.uid());
+        }
+        if let Some(identity) = of(record) {
+            self.take(identity.key());
+        }
+    }
+
+    /// It was not deleted after all.
+    pub fn removal_failed(&mut self, record: ManagedIdentity) {
+        if let Some(uid) = record.uid() {
+            self.removed.remove(&uid);
+        }
+        self.learn(record);
+    }
+
+    /// There is no such record, storage says.
+    pub fn forget(&mut self, identity: &IdentityId) {
+        self.take(identity.key());
+    }
+
+    /// Whether an object that the watch shows is newer than our last write on it: somebody else has written.
+    pub fn is_news(&self, object: &ManagedIdentity) -> bool {
+        let known = of(object).and_then(|identity| self.records.get(identity.key()));
+        let own = known
+            .filter(|known| known.object.uid() == object.uid())
+            .and_then(|known| known.own);
+        version(object) > own
+    }
+
+    pub fn get(&self, identity: &IdentityId) -> Option<Arc<ManagedIdentity>> {
+        self.records
+            .get(identity.key())
+            .map(|record| record.object.clone())
+    }
+
+    /// Every entry of every record, and where it is.
+    pub fn all(&self) -> impl Iterator<Item = (&IdentityId, &RecordedCredential)> {
+        self.records.values().flat_map(|record| {
+            let entries = entries(&record.object).iter();
+            entries.map(|entry| (&record.identity, entry))
+        })
+    }
+
+    /// The entries whose credentials were last wanted by this binding.
+    pub fn of_binding(&self, namespace: &str, name: &str) -> Vec<(&IdentityId, &RecordedCredential)> {
+        let binding = (namespace.to_owned(), name.to_owned());
+        let keys = self.by_binding.get(&binding).into_iter().flatten();
+        let mut found = Vec::new();
+        for record in keys.filter_map(|key| self.records.get(key)) {
+            let own = entries(&record.object).iter();
+            let own = own.filter(|entry| owner(entry).as_ref() == Some(&binding));
+            found.extend(own.map(|entry| (&record.identity, entry)));
+        }
+        found
+    }
+
+    /// Former issuers on any record, in order.
+    pub fn former_issuers(&self) -> Vec<String> {
+        self.former_issuers.keys().cloned().collect()
+    }
+
+    fn put(&mut self, record: Record) {
+        let key = record.identity.key();
+        for binding in entries(&record.object).iter().filter_map(owner) {
+            self.by_binding.entry(binding).or_default().insert(key.to_owned());
+        }
+        for issuer in former_issuers(&record.object) {
+            *self.former_issuers.entry(issuer.to_owned()).or_default() += 1;
+        }
+        self.records.insert(key.to_owned(), record);
+    }
+
+    fn take(&mut self, key: &str) -> Option<Arc<ManagedIdentity>> {
+        let record = self.records.remove(key)?;
+        for binding in entries(&record.object).iter().filter_map(owner) {
+            if let Some(keys) = self.by_binding.get_mut(&binding) {
+                keys.remove(key);
+                if keys.is_empty() {
+                    self.by_binding.remove(&binding);
+                }
+            }
+        }
+        for issuer in former_issuers(&record.object) {
+            if let Some(count) = self.former_issuers.get_mut(issuer) {
+                *count -= 1;
+                if *count == 0 {
+                    self.former_issuers.remove(issuer);
+                }
+            }
+        }
+        Some(record.object)
+    }
+}
+
+/// The identity that an object is the record of. One of another name than we give was made by hand, and is
+/// none: it would stand in for that of the identity.
+fn of(object: &ManagedIdentity) -> Option<IdentityId> {
+    let identity: IdentityId = object.spec.resource_id.parse().ok()?;
+    (grant::object_name(&identity) == object.name_any()).then_some(identity)
+}
+
+fn entries(object: &ManagedIdentity) -> &[RecordedCredential] {
+    let status = object.status.as_ref();
+    status
+        .map(|status| status.credentials.as_slice())
+        .unwrap_or_default()
+}
+
+fn former_issuers(object: &ManagedIdentity) -> impl Iterator<Item = &str> {
+    let formers = object.status.iter().flat_map(|status| &status.former_issuers);
+    let issuers: BTreeSet<&str> = formers.map(|former| former.issuer.as_str()).collect();
+    issuers.into_iter()
+}
+
+/// The binding that an entry names: it is in the namespace of the subject.
+fn owner(entry: &RecordedCredential) -> Option<Key> {
+    let (namespace, _) = record::service_account(entry)?;
+    Some((namespace.to_owned(), entry.binding.clone()))
+}
+
+/// The order of resourceVersions is defined since Kubernetes 1.35 and has always held for one object.
+pub fn version(object: &ManagedIdentity) -> Option<u64> {
+    object.resource_version()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,253 @@
+use super::*;
+use crate::api::{CredentialState, FormerIssuer, ManagedIdentitySpec, ManagedIdentityStatus};
+
+const ISSUER: &str = "https://issuer/";
+const FORMER: &str = "https://former/";
+
+fn identity(name: &str) -> IdentityId {
+    IdentityId::new("00000000-0000-0000-0000-000000000001", "rg", name).unwrap()
+}
+
+fn entry(namespace: &str, binding: &str) -> RecordedCredential {
+    RecordedCredential {
+        name: format!("wib-{namespace}-{binding}"),
+        issuer: ISSUER.to_owned(),
+        subject: format!("system:serviceaccount:{namespace}:web"),
+        audience: "api://AzureADTokenExchange".to_owned(),
+        binding: binding.to_owned(),
+        state: CredentialState::Wanted,
+    }
+}
+
+/// A record of this uid in this version.
+fn object(name: &str, uid: &str, version: u64, entries: &[RecordedCredential]) -> ManagedIdentity {
+    let id = identity(name);
+    let spec = ManagedIdentitySpec {
+        resource_id: id.key().to_owned(),
+    };
+    let mut object = ManagedIdentity::new(&grant::object_name(&id), spec);
+    object.metadata.uid = Some(uid.to_owned());
+    object.metadata.resource_version = Some(version.to_string());
+    object.status = Some(ManagedIdentityStatus {
+        credentials: entries.to_vec(),
+        ..ManagedIdentityStatus::default()
+    });
+    object
+}
+
+fn listed(known: &mut Known, objects: &[ManagedIdentity]) -> Vec<Arc<ManagedIdentity>> {
+    known.update(&Event::Init);
+    for object in objects {
+        known.update(&Event::InitApply(object.clone()));
+    }
+    known.update(&Event::InitDone)
+}
+
+fn of_binding(known: &Known, namespace: &str, name: &str) -> Vec<(String, String)> {
+    let found = known.of_binding(namespace, name).into_iter();
+    let mut found: Vec<_> = found
+        .map(|(id, e)| (id.name().to_owned(), e.name.clone()))
+        .collect();
+    found.sort();
+    found
+}
+
+fn at(name: &str, credential: &str) -> (String, String) {
+    (name.to_owned(), credential.to_owned())
+}
+
+#[test]
+fn a_binding_is_found_on_every_identity_and_only_while_it_is_on_record() {
+    let mut known = Known::default();
+    let (web, api) = (entry("shop", "web"), entry("shop", "api"));
+    let same_name_elsewhere = entry("other", "web");
+    listed(
+        &mut known,
+        &[
+            object("one", "u1", 1, &[web.clone(), api, same_name_elsewhere]),
+            object("two", "u2", 1, std::slice::from_ref(&web)),
+        ],
+    );
+    assert_eq!(
+        of_binding(&known, "shop", "web"),
+        [at("one", "wib-shop-web"), at("two", "wib-shop-web")]
+    );
+    assert_eq!(of_binding(&known, "other", "web"), [at("one", "wib-other-web")]);
+    assert_eq!(of_binding(&known, "shop", "job"), []);
+    assert_eq!(known.all().count(), 4);
+
+    known.update(&Event::Apply(object("one", "u1", 2, &[])));
+    assert_eq!(of_binding(&known, "shop", "web"), [at("two", "wib-shop-web")]);
+    known.update(&Event::Delete(object("two", "u2", 2, &[web])));
+    assert_eq!(of_binding(&known, "shop", "web"), []);
+    assert!(known.by_binding.is_empty(), "something is left in memory");
+}
+
+#[test]
+fn former_issuers_are_known_while_any_record_names_them() {
+    let mut known = Known::default();
+    let formerly = |name: &str, version, issuers: &[&str]| {
+        let mut object = object(name, name, version, &[]);
+        let former = |issuer: &&str| FormerIssuer {
+            issuer: (*issuer).to_owned(),
+            retired_at: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH),
+        };
+        let status = object.status.as_mut().unwrap();
+        status.former_issuers = issuers.iter().map(former).collect();
+        object
+    };
+    // Named twice by one record, which the schema does not allow, it counts once.
+    listed(
+        &mut known,
+        &[
+            formerly("one", 1, &[FORMER, FORMER]),
+            formerly("two", 1, &[FORMER]),
+        ],
+    );
+    known.update(&Event::Apply(formerly("one", 2, &[])));
+    assert_eq!(known.former_issuers(), [FORMER]);
+    known.update(&Event::Apply(formerly("two", 2, &[])));
+    assert!(known.former_issuers().is_empty());
+}
+
+#[test]
+fn what_is_older_than_what_is_known_is_not_taken_in() {
+    let mut known = Known::default();
+    let (web, api) = (entry("shop", "web"), entry("shop", "api"));
+    known.wrote(object("one", "u1", 9, &[web.clone(), api.clone()]));
+    // As numbers, and not as texts.
+    known.update(&Event::Apply(object("one", "u1", 10, std::slice::from_ref(&web))));
+    known.update(&Event::Apply(object("one", "u1", 9, &[web.clone(), api])));
+    assert_eq!(known.all().count(), 1);
+    // Another object of that name has a history of its own.
+    known.update(&Event::Apply(object("one", "u2", 3, &[])));
+    assert_eq!(known.all().count(), 0);
+}
+
+#[test]
+fn news_is_what_others_have_written() {
+    let mut known = Known::default();
+    let of_version = |version| object("one", "u1", version, &[]);
+    assert!(known.is_news(&of_version(5)), "never seen");
+    known.update(&Event::Apply(of_version(5)));
+    assert!(known.is_news(&of_version(5)), "not ours");
+    known.wrote(of_version(7));
+    assert!(!known.is_news(&of_version(7)));
+    assert!(!known.is_news(&of_version(6)), "older than ours");
+    assert!(known.is_news(&of_version(8)));
+    // What a watch shows of our own write makes it no less ours.
+    known.update(&Event::Apply(of_version(7)));
+    assert!(!known.is_news(&of_version(7)));
+    assert!(
+        known.is_news(&object("one", "u2", 6, &[])),
+        "made again by somebody"
+    );
+}
+
+#[test]
+fn a_record_that_somebody_deletes_is_answered_whole() {
+    let mut known = Known::default();
+    let web = entry("shop", "web");
+    listed(&mut known, &[object("one", "u1", 1, std::slice::from_ref(&web))]);
+    let lost = known.update(&Event::Delete(object("one", "u1", 2, &[])));
+    assert_eq!(entries(&lost[0]), [web]);
+    assert_eq!(known.get(&identity("one")), None);
+    assert!(
+        known
+            .update(&Event::Delete(object("one", "u1", 2, &[])))
+            .is_empty()
+    );
+}
+
+#[test]
+fn one_that_was_deleted_while_no_watch_ran_is_answered_too() {
+    let mut known = Known::default();
+    let web = entry("shop", "web");
+    listed(
+        &mut known,
+        &[
+            object("one", "u1", 1, std::slice::from_ref(&web)),
+            object("two", "u2", 1, std::slice::from_ref(&web)),
+        ],
+    );
+    let lost = listed(&mut known, &[object("two", "u2", 1, &[web])]);
+    let names: Vec<_> = lost.iter().map(|lost| of(lost).unwrap()).collect();
+    assert_eq!(names, [identity("one")]);
+    assert!(known.get(&identity("two")).is_some());
+}
+
+#[test]
+fn our_own_deletion_is_nothing_to_make_good_for() {
+    let mut known = Known::default();
+    let web = entry("shop", "web");
+    let was = object("one", "u1", 1, &[web]);
+    known.wrote(was.clone());
+    known.remove(&was);
+    // The watch is behind: first it shows what we had written.
+    known.update(&Event::Apply(was.clone()));
+    assert_eq!(known.get(&identity("one")), None);
+    assert!(known.update(&Event::Delete(was.clone())).is_empty());
+    assert!(known.removed.is_empty(), "something is left in memory");
+    // Made again meanwhile, the deletion of the old one is none of the new one.
+    known.wrote(was.clone());
+    known.remove(&was);
+    let again = object("one", "u2", 5, &[]);
+    known.wrote(again.clone());
+    assert!(known.update(&Event::Delete(was)).is_empty());
+    assert_eq!(known.get(&identity("one")).as_deref(), Some(&again));
+}
+
+#[test]
+fn a_deletion_that_failed_leaves_the_record() {
+    let mut known = Known::default();
+    let was = object("one", "u1", 1, &[entry("shop", "web")]);
+    known.wrote(was.clone());
+    known.remove(&was);
+    known.removal_failed(was.clone());
+    assert_eq!(known.get(&identity("one")).as_deref(), Some(&was));
+    assert_eq!(known.update(&Event::Delete(was)).len(), 1);
+}
+
+#[test]
+fn a_list_that_was_made_before_our_writes_undoes_none_of_them() {
+    let mut known = Known::default();
+    let web = entry("shop", "web");
+    let gone = object("gone", "u1", 1, std::slice::from_ref(&web));
+    known.wrote(gone.clone());
+    known.update(&Event::Init);
+    known.update(&Event::InitApply(gone.clone()));
+    known.remove(&gone);
+    let new = object("new", "u2", 2, &[web]);
+    known.wrote(new.clone());
+    assert!(known.update(&Event::InitDone).is_empty());
+    assert_eq!(known.get(&identity("new")).as_deref(), Some(&new));
+    assert_eq!(known.get(&identity("gone")), None);
+    // The watch goes on from the list, and shows both.
+    assert!(known.update(&Event::Delete(gone)).is_empty());
+    assert!(known.removed.is_empty());
+}
+
+#[test]
+fn what_a_later_list_does_not_show_is_kept_in_mind_no_longer() {
+    let mut known = Known::default();
+    let was = object("one", "u1", 1, &[]);
+    known.wrote(was.clone());
+    known.remove(&was);
+    listed(&mut known, &[]);
+    assert!(known.removed.is_empty(), "something is left in memory");
+}
+
+#[test]
+fn an_object_of_another_name_stands_in_for_no_record() {
+    let mut known = Known::default();
+    let ours = object("one", "u1", 1, &[entry("shop", "web")]);
+    known.wrote(ours.clone());
+    let mut forged = object("one", "u2", 9, &[]);
+    forged.metadata.name = Some("by-hand".to_owned());
+    known.update(&Event::Apply(forged.clone()));
+    assert_eq!(known.get(&identity("one")).as_deref(), Some(&ours));
+    assert!(known.update(&Event::Delete(forged.clone())).is_empty());
+    forged.spec.resource_id = "none".to_owned();
+    known.update(&Event::Apply(forged));
+    assert_eq!(known.all().count(), 1);
+}
