@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use azure_emulator::{Identity, Latency, Operation};
 use futures::future::try_join_all;
+use kube::api::ListParams;
 use wib_harness::world::bindings::is_ready;
 use wib_harness::{Cluster, Program, World};
 
@@ -39,7 +40,8 @@ fn main() -> Result<()> {
         startup(&World::new(cluster.clone()).await?).await?;
         one_after_the_other(&World::new(cluster.clone()).await?).await?;
         at_once(&World::new(cluster.clone()).await?, BINDINGS).await?;
-        at_once(&World::new(cluster).await?, 1).await
+        at_once(&World::new(cluster.clone()).await?, 1).await?;
+        a_thousand(&World::new(cluster).await?).await
     })
 }
 
@@ -172,6 +174,43 @@ async fn at_once(world: &World, identities: usize) -> Result<()> {
     end(program).await
 }
 
+/// A thousand bindings on a hundred identities, made before the operator starts.
+async fn a_thousand(world: &World) -> Result<()> {
+    const IDENTITIES: usize = 100;
+    const MANY: usize = 1000;
+    let identities: Vec<_> = (0..IDENTITIES)
+        .map(|n| world.identity(&format!("identity-{n}")))
+        .collect();
+    let names: Vec<_> = (0..MANY).map(|n| format!("web-{n}")).collect();
+    for (n, name) in names.iter().enumerate() {
+        world.service_account(name).await?;
+        world.bind(name, name, &identities[n % IDENTITIES]).await?;
+    }
+    let started = Instant::now();
+    world.azure.knobs(|knobs| knobs.latency = Latency::all(LATENCY));
+    let arguments = world.operator_arguments(&["--authorization=none"]);
+    let program = Program::start(Path::new(WIB), &arguments[1..], &[])?;
+    let is_all = || async {
+        let bindings = world.bindings().list(&ListParams::default()).await?;
+        anyhow::Ok(bindings.iter().filter(|binding| is_ready(binding)).count() == MANY)
+    };
+    while !is_all().await? {
+        ensure!(started.elapsed() < Duration::from_mins(20), "not all are ready");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    println!();
+    row(
+        &format!("{MANY} on {IDENTITIES} identities, from the start until the last is ready"),
+        &milliseconds(started.elapsed()),
+    );
+    world.kubernetes_writes_after(MANY).await?;
+    costs(world)?;
+    if let Some(memory) = resident(&program) {
+        row("  resident memory then", &mebibytes(memory));
+    }
+    end(program).await
+}
+
 /// Names of bindings with their identities: ServiceAccounts and grants are there.
 async fn prepared(world: &World, identities: usize) -> Result<Vec<(String, Identity)>> {
     let identities: Vec<_> = (0..identities)
@@ -208,9 +247,16 @@ fn costs(world: &World) -> Result<()> {
     );
     let writes = world.kubernetes_writes()?;
     let refused = writes.iter().filter(|write| write.status >= 300).count();
+    let records = world.record_writes()?;
+    let records_refused = records.iter().filter(|write| write.status >= 300).count();
     row(
-        "  writes to Kubernetes / of them refused",
-        &format!("{} / {refused}", writes.len()),
+        "  writes to Kubernetes / of them on records / refused",
+        &format!(
+            "{} / {} / {}",
+            writes.len() + records.len(),
+            records.len(),
+            refused + records_refused
+        ),
     );
     Ok(())
 }

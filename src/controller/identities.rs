@@ -17,6 +17,7 @@ use super::index::Guarded;
 use super::metrics::{Progress, Stage};
 use super::permit::Working;
 use super::reconcile::Never;
+use super::records::Share;
 use crate::api::{CredentialState, ManagedIdentity, REMOVE_ORPHANS_ANNOTATION, Reason, RecordedCredential};
 use crate::core::reconcile::revoke::{Entry, Orphans, Owner, Situation};
 use crate::core::reconcile::{Due, End, Revoked};
@@ -26,6 +27,10 @@ use crate::fairness::{Flow, Priority};
 
 /// Longest pass over one record.
 const DEADLINE: Duration = Duration::from_mins(5);
+
+/// How old a record without an entry is that nobody is about to fill any more: no write takes longer. Another
+/// operator of the cluster may have made it.
+const EMPTY_FOR: Duration = Duration::from_secs(20);
 
 /// Flow of the passes over records: they are nobody's, and before everybody's.
 const OPERATOR: &str = "";
@@ -41,6 +46,23 @@ pub(super) async fn reconcile(object: Arc<ManagedIdentity>, context: Arc<Context
         );
         return Ok(Action::await_change());
     };
+    match context.records.share(&identity) {
+        Share::Some => {}
+        // Of an operator that looks after other namespaces, or gone.
+        Share::None => return Ok(Action::await_change()),
+        // Whoever made it is about to write the first entry, or has come to its end before that.
+        Share::Empty => {
+            let left = EMPTY_FOR.saturating_sub(age(&context, &object));
+            if !left.is_zero() {
+                return Ok(Action::requeue(left));
+            }
+            if let Err(error) = context.records.commit(&identity, Vec::new()).await {
+                warn!("{error}");
+                return Ok(Action::requeue(retry(&context, &identity, None)));
+            }
+            return Ok(Action::await_change());
+        }
+    }
     let flow = Flow {
         namespace: OPERATOR,
         priority: Priority::First,
@@ -51,9 +73,6 @@ pub(super) async fn reconcile(object: Arc<ManagedIdentity>, context: Arc<Context
         () = context.stopping.cancelled() => return Ok(Action::await_change()),
         permit = context.permits.take(flow) => permit,
     };
-    if context.records.get(&identity).is_none() {
-        return Ok(Action::await_change());
-    }
     let working = Working::new(&context, OPERATOR.to_owned(), permit, progress);
     let driver = Driver {
         context: &context,
@@ -83,6 +102,13 @@ pub(super) async fn reconcile(object: Arc<ManagedIdentity>, context: Arc<Context
         }
     };
     Ok(Action::requeue(next))
+}
+
+/// How long ago an object was made. A clock that is behind makes it younger.
+fn age(context: &Context, object: &ManagedIdentity) -> Duration {
+    let made = object.metadata.creation_timestamp.as_ref();
+    let age = made.map(|made| context.parts.clock.now().duration_since(made.0));
+    age.and_then(|age| age.try_into().ok()).unwrap_or_default()
 }
 
 /// When to look again.

@@ -201,12 +201,15 @@ impl Index {
         older.into_iter().filter_map(contender).collect()
     }
 
-    /// Whether another live binding annotates this ServiceAccount, as far as is known.
+    /// Whether another live binding annotates this ServiceAccount, as far as is known. Before it writes
+    /// anywhere a binding gets its finalizer: one without has written nothing, and nobody would take off what
+    /// was left to it.
     pub fn annotated_by_another(&self, but: &str, namespace: &str, account: &str) -> bool {
         let bindings = self.lock();
         let mut all = bindings.of_account(namespace, account);
         all.any(|(name, facts)| {
-            name.as_str() != but && facts.annotate && !facts.is_deleting && facts.granted != Some(false)
+            let may_annotate = facts.annotate && !facts.is_deleting && facts.granted != Some(false);
+            name.as_str() != but && may_annotate && facts.has_finalizer
         })
     }
 
@@ -241,3 +244,6 @@ impl Index {
         self.bindings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

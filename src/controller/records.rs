@@ -46,6 +46,17 @@ struct Writer {
 /// Changes, and who waits for them to be on record.
 type Pending = (Vec<Change>, oneshot::Sender<Result<(), Failed>>);
 
+/// What of a record is this operator's business.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Share {
+    /// Nothing, or there is no such record.
+    None,
+    /// At least one entry.
+    Some,
+    /// The record has no entry at all.
+    Empty,
+}
+
 /// Why a record could not be written; shared by all whose changes were in the same write.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("cannot write the record of the identity (ManagedIdentity {name}): {source}")]
@@ -91,6 +102,16 @@ impl Records {
         let record = self.get(identity);
         let status = record.and_then(|record| record.status.clone());
         status.map(|status| status.credentials).unwrap_or_default()
+    }
+
+    /// What of the record of an identity is this operator's business.
+    pub fn share(&self, identity: &IdentityId) -> Share {
+        let entries = self.get(identity).map(|record| status(&record).credentials);
+        match entries {
+            Some(entries) if entries.is_empty() => Share::Empty,
+            Some(entries) if entries.iter().any(|entry| self.looks_after(entry)) => Share::Some,
+            _ => Share::None,
+        }
     }
 
     /// How many entries this operator looks after in all, and of how many of them that is so.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use azure_emulator::{ArmBuckets, Identity, Operation, RpBuckets};
+use azure_emulator::{ArmBuckets, Identity, Latency, Operation, RpBuckets};
 use futures::future::try_join_all;
 use kube::api::{DeleteParams, ListParams};
 use pretty_assertions::assert_eq;
@@ -19,6 +19,7 @@ trials![
     exhaustive twenty_at_once_keep_to_the_documented_limits,
     exhaustive two_clusters_share_the_documented_limits,
     alone thousands_in_one_namespace_do_not_starve_another,
+    shared bindings_that_come_together_share_the_writes_of_records,
     shared a_full_identity_blocks_only_its_own_losers,
     shared a_freed_slot_is_taken_at_once,
     shared removals_make_room_for_what_comes_with_them,
@@ -218,6 +219,41 @@ async fn thousands_in_one_namespace_do_not_starve_another() -> Result<()> {
         "limits: one binding beside {MANY} of another namespace was ready after {:.1} s and {calls} calls, when {ready} of those were; 429: {throttled} of {} calls, {writes} of them writes",
         took.as_secs_f64(),
         big.azure.journal().len(),
+    ));
+    Ok(())
+}
+
+/// Three writes for each binding, and for each identity at most six on its record: it is made, filled, and what
+/// the other bindings add while one write is under way goes into the next.
+async fn bindings_that_come_together_share_the_writes_of_records(world: World) -> Result<()> {
+    const IDENTITIES: usize = 10;
+    const EACH: usize = 10;
+    world
+        .azure
+        .knobs(|knobs| knobs.latency = Latency::all(Duration::from_millis(50)));
+    let identities: Vec<_> = (0..IDENTITIES)
+        .map(|n| world.identity(&format!("many-{n}")))
+        .collect();
+    let names: Vec<_> = (0..IDENTITIES * EACH).map(|n| format!("many-{n}")).collect();
+    try_join_all(names.iter().map(|name| world.service_account(name))).await?;
+    let _operator = world.operator_with(&["--authorization=none"]).await?;
+    let bind = |(n, name): (usize, &String)| {
+        let (world, name, identity) = (&world, name.clone(), &identities[n % IDENTITIES]);
+        async move { world.bind(&name, &name, identity).await }
+    };
+    try_join_all(names.iter().enumerate().map(bind)).await?;
+    until(&world, names.len(), Duration::from_mins(2), is_ready).await?;
+
+    let on_bindings = world.kubernetes_writes_after(names.len()).await?.len();
+    let on_records = world.record_writes()?.len();
+    assert_eq!(on_bindings, 3 * names.len());
+    ensure!(
+        on_records <= 6 * IDENTITIES,
+        "{on_records} writes on {IDENTITIES} records"
+    );
+    figure(format!(
+        "limits: {} bindings at once on {IDENTITIES} identities: {on_bindings} writes on bindings and their ServiceAccounts, {on_records} on records",
+        names.len()
     ));
     Ok(())
 }

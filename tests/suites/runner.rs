@@ -6,10 +6,13 @@ use std::sync::{Arc, LazyLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use kube::api::{DeleteParams, ListParams};
+use kube::{Api, Client, ResourceExt as _};
 use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::runtime::Runtime;
 use tokio::sync::Mutex;
 use wib_harness::{Cluster, Tool, World, control_plane};
+use workload_identity_binding::api::ManagedIdentity;
 use workload_identity_binding::runtime::telemetry::{self, Format};
 
 /// Longest trial. Most take a second or two.
@@ -79,9 +82,7 @@ where
     F: FnOnce(World) -> T + Send + 'static,
     T: Future<Output = Result<()>> + Send + 'static,
 {
-    trial(name, DEADLINE, async move || {
-        test(World::new(cluster().await?).await?).await
-    })
+    trial(name, DEADLINE, async move || in_world(test).await)
 }
 
 /// The same, for a trial that goes through every point of something.
@@ -90,9 +91,7 @@ where
     F: FnOnce(World) -> T + Send + 'static,
     T: Future<Output = Result<()>> + Send + 'static,
 {
-    trial(name, LONG_DEADLINE, async move || {
-        test(World::new(cluster().await?).await?).await
-    })
+    trial(name, LONG_DEADLINE, async move || in_world(test).await)
 }
 
 /// A trial that needs no cluster, or starts its own.
@@ -126,6 +125,37 @@ where
         });
         result.map_err(|error| Failed::from(format!("{error:#}")))
     })
+}
+
+/// Runs a trial in a new world on the shared cluster. The records that it leaves behind go with it: every operator
+/// of the cluster lists all of them when it starts.
+async fn in_world<F, T>(test: F) -> Result<()>
+where
+    F: FnOnce(World) -> T,
+    T: Future<Output = Result<()>>,
+{
+    let cluster = cluster().await?;
+    let world = World::new(cluster.clone()).await?;
+    let subscription = world.azure.subscription_id().to_owned();
+    let ended = test(world).await;
+    let cleared = clear_records(cluster.admin(), &subscription).await;
+    ended.and(cleared.context("cannot take the records of the trial away"))
+}
+
+async fn clear_records(admin: Client, subscription: &str) -> Result<()> {
+    let records = Api::<ManagedIdentity>::all(admin);
+    let of_trial = format!("/subscriptions/{subscription}/");
+    for record in records.list(&ListParams::default()).await? {
+        if record.spec.resource_id.starts_with(&of_trial) {
+            let deleted = records.delete(&record.name_any(), &DeleteParams::default()).await;
+            deleted.map(drop).or_else(|error| match error {
+                // An operator that is on its way out was faster.
+                kube::Error::Api(status) if status.is_not_found() => Ok(()),
+                error => Err(error),
+            })?;
+        }
+    }
+    Ok(())
 }
 
 async fn cluster() -> Result<Arc<Cluster>> {

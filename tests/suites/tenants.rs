@@ -64,7 +64,7 @@ use orphans::{
 use records::{
     a_credential_is_recorded_before_it_is_made, a_record_deleted_by_hand_is_made_again,
     a_record_deleted_without_an_operator_is_made_again, a_record_goes_with_the_last_credential,
-    a_record_shows_who_uses_an_identity_and_how_full_it_is,
+    a_record_shows_who_uses_an_identity_and_how_full_it_is, a_record_without_an_entry_goes,
 };
 use refused::{
     a_finalizer_that_a_policy_refuses_holds_up_no_sibling, a_finalizer_that_cannot_be_taken_off_is_told,
@@ -120,6 +120,7 @@ trials![
     shared a_record_deleted_by_hand_is_made_again,
     shared a_record_deleted_without_an_operator_is_made_again,
     shared a_record_goes_with_the_last_credential,
+    shared a_record_without_an_entry_goes,
     shared a_credential_is_recorded_before_it_is_made,
     shared two_operators_share_a_record_and_touch_their_own_only,
 ];

@@ -68,16 +68,9 @@ impl Known {
                 if self.removed.remove(&uid) {
                     return Vec::new();
                 }
-                let Some(identity) = of(object) else {
-                    return Vec::new();
-                };
-                let is_it = |known: &Record| known.object.uid() == object.uid();
-                if self.records.get(identity.key()).is_some_and(is_it) {
-                    self.take(identity.key()).into_iter().collect()
-                } else {
-                    // It has been made again meanwhile.
-                    Vec::new()
-                }
+                // One that has been made again meanwhile is another one.
+                let known = self.same(object).map(|known| known.identity.key().to_owned());
+                known.and_then(|key| self.take(&key)).into_iter().collect()
             }
         }
     }
@@ -93,7 +86,10 @@ impl Known {
 
     /// Keeps the later of what is known and what was seen.
     pub fn learn(&mut self, object: ManagedIdentity) {
-        let Some(identity) = of(&object) else {
+        let same = self.same(&object);
+        let own = same.and_then(|known| known.own);
+        let is_older = same.is_some_and(|known| version(&known.object) > version(&object));
+        let Some(identity) = same.map(|known| known.identity.clone()).or_else(|| of(&object)) else {
             return;
         };
         if object.uid().is_some_and(|uid| self.removed.contains(&uid)) {
@@ -102,12 +98,9 @@ impl Known {
         if let Some(listing) = &mut self.listing {
             listing.keys.insert(identity.key().to_owned());
         }
-        let known = self.records.get(identity.key());
-        let same = known.filter(|known| known.object.uid() == object.uid());
-        if same.is_some_and(|known| version(&known.object) > version(&object)) {
+        if is_older {
             return;
         }
-        let own = same.and_then(|known| known.own);
         self.take(identity.key());
         self.put(Record {
             identity,
@@ -118,9 +111,9 @@ impl Known {
 
     /// Takes in what we have written.
     pub fn wrote(&mut self, object: ManagedIdentity) {
-        let (identity, own) = (of(&object), version(&object));
+        let (key, own) = (object.spec.resource_id.clone(), version(&object));
         self.learn(object);
-        if let Some(known) = identity.and_then(|identity| self.records.get_mut(identity.key())) {
+        if let Some(known) = self.records.get_mut(&key) {
             known.own = known.own.max(own);
         }
     }
@@ -131,9 +124,7 @@ impl Known {
         if let Some(listing) = &mut self.listing {
             listing.uids.extend(record.uid());
         }
-        if let Some(identity) = of(record) {
-            self.take(identity.key());
-        }
+        self.take(&record.spec.resource_id);
     }
 
     /// It was not deleted after all.
@@ -156,6 +147,12 @@ impl Known {
             .filter(|known| known.object.uid() == object.uid())
             .and_then(|known| known.own);
         version(object) > own
+    }
+
+    /// The same object as it is known, by its uid. Ours name an identity as its key does.
+    fn same(&self, object: &ManagedIdentity) -> Option<&Record> {
+        let known = self.records.get(&object.spec.resource_id)?;
+        (known.object.metadata.uid == object.metadata.uid).then_some(known)
     }
 
     pub fn get(&self, identity: &IdentityId) -> Option<Arc<ManagedIdentity>> {
@@ -223,11 +220,13 @@ impl Known {
     }
 }
 
-/// The identity that an object is the record of. One of another name than we give was made by hand, and is
+/// The identity that an object is the record of. One that is not named as ours are was made by hand, and is
 /// none: it would stand in for that of the identity.
 fn of(object: &ManagedIdentity) -> Option<IdentityId> {
     let identity: IdentityId = object.spec.resource_id.parse().ok()?;
-    (grant::object_name(&identity) == object.name_any()).then_some(identity)
+    let is_ours = identity.key() == object.spec.resource_id
+        && object.metadata.name.as_deref() == Some(grant::object_name(&identity).as_str());
+    is_ours.then_some(identity)
 }
 
 fn entries(object: &ManagedIdentity) -> &[RecordedCredential] {

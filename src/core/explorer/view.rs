@@ -132,7 +132,7 @@ pub(super) fn is_annotated_by_another(operator: &Operator, but: Option<usize>, a
     operator.objects.iter().enumerate().any(|(slot, object)| {
         let annotates = object
             .as_ref()
-            .is_some_and(|o| o.account == account && !o.deleting);
+            .is_some_and(|o| o.account == account && !o.deleting && o.finalizer);
         Some(slot) != but && annotates && operator.reviewed[slot] != Some(false)
     })
 }

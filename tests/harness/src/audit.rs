@@ -1,5 +1,6 @@
 //! What the operator asked of Kubernetes, from the API server's own audit log.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
@@ -106,11 +107,21 @@ impl Audit {
     /// Writes to objects of a namespace, in order. Events are left out (they are best effort), and so are
     /// reviews, which store nothing.
     pub fn writes(&self, namespace: &str) -> Result<Vec<Write>> {
+        self.writes_on(|object| object["namespace"] == namespace && object["resource"] != "events")
+    }
+
+    /// Writes to the records of identities, by the names of these records, in order.
+    pub fn record_writes(&self, names: &BTreeSet<String>) -> Result<Vec<Write>> {
+        self.writes_on(|object| {
+            let name = object["name"].as_str().unwrap_or_default();
+            object["resource"] == "managedidentities" && names.contains(name)
+        })
+    }
+
+    fn writes_on(&self, concerns: impl Fn(&Value) -> bool) -> Result<Vec<Write>> {
         let entries = self.entries()?.into_iter();
         Ok(entries
-            .filter(|entry| entry["stage"] == "ResponseComplete")
-            .filter(|entry| entry["objectRef"]["namespace"] == namespace)
-            .filter(|entry| entry["objectRef"]["resource"] != "events")
+            .filter(|entry| entry["stage"] == "ResponseComplete" && concerns(&entry["objectRef"]))
             .map(|entry| Write {
                 verb: text(&entry["verb"]),
                 resource: resource(&entry["objectRef"]),

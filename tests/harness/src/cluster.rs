@@ -1,5 +1,6 @@
 //! A control plane that the operator is installed on.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -163,6 +164,11 @@ impl Cluster {
     /// Writes of the operator in a namespace, from the API server's audit log.
     pub fn writes(&self, namespace: &str) -> Result<Vec<Write>> {
         self.audit.writes(namespace)
+    }
+
+    /// Writes of the operator on the records of these names, from the API server's audit log.
+    pub fn record_writes(&self, names: &BTreeSet<String>) -> Result<Vec<Write>> {
+        self.audit.record_writes(names)
     }
 
     /// Every call of the operator so far, reads too. Only in a cluster of [`Self::start_from`].

@@ -137,7 +137,7 @@ where
 }
 
 /// Scenarios that are played with two crashes when asked for.
-const PAIRED: [&str; 2] = ["create", "change-identity"];
+const PAIRED: [&str; 3] = ["create", "change-identity", "revoke-and-grant-again"];
 
 /// `WIB_CRASH_PAIRS=n` asks for every n-th pair.
 fn every_nth_pair() -> Result<Option<usize>> {
@@ -300,6 +300,7 @@ where
             {
                 found.push("the end did not last".to_owned());
             }
+            stage.clear_records().await?;
             let run = Run {
                 observed,
                 violations: found,

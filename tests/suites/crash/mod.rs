@@ -3,7 +3,7 @@
 //!
 //! A scenario is played once without faults, through gates that write down every call of the operator. Then, for
 //! each of these calls, it is played in a new world twice more: the operator is killed when the call is about to
-//! be sent, and when it was applied and its answer is lost. `WIB_CRASH_PAIRS=1` plays two of the scenarios with
+//! be sent, and when it was applied and its answer is lost. `WIB_CRASH_PAIRS=1` plays three of the scenarios with
 //! every pair of two crashes, which takes hours, and `WIB_CRASH_PAIRS=50` with every fiftieth.
 
 mod explorer;
@@ -14,9 +14,9 @@ mod stage;
 
 use scenarios::{
     a_slot_is_freed, adopt, change_identity, change_service_account, change_that_is_denied,
-    change_twice_in_quick_succession, create, create_with_service_account, delete, namespace_deletion,
-    one_of_two_of_a_pair_goes, release, repair_an_edited_credential, retain, revoke_and_grant_again,
-    service_account_made_again, suspend_drift_and_resume, the_older_of_two_goes,
+    change_twice_in_quick_succession, create, create_with_service_account, delete, issuer_change,
+    namespace_deletion, one_of_two_of_a_pair_goes, release, repair_an_edited_credential, retain,
+    revoke_and_grant_again, service_account_made_again, suspend_drift_and_resume, the_older_of_two_goes,
 };
 
 use crate::runner::trials;
@@ -38,6 +38,7 @@ trials![
     exhaustive retain,
     exhaustive release,
     exhaustive service_account_made_again,
+    exhaustive issuer_change,
     exhaustive a_slot_is_freed,
     exhaustive namespace_deletion,
 ];

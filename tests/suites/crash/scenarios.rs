@@ -383,6 +383,40 @@ pub async fn service_account_made_again(world: World) -> Result<()> {
     .await
 }
 
+pub async fn issuer_change(world: World) -> Result<()> {
+    let scenario = Scenario {
+        name: "issuer-change",
+        flags: &["--issuer-refresh-interval=200ms", "--former-issuer-retention=2s"],
+        pairs: &[("web", "a", true)],
+        // The clock takes the credential of the former issuer.
+        racing: true,
+    };
+    explore(world, scenario, |stage| async move {
+        stage.account("web").await?;
+        let issuer = stage.world.cluster.control_plane.issuer();
+        stage.tokens_are_of("https://former.test/")?;
+        stage.start().await?;
+        stage.bind("web", "web", "a").await?;
+        // No workload has a token of that issuer: only what Azure holds can be seen.
+        stage.world.ready("web").await?;
+        stage.settled().await?;
+        let a = &stage.identity("a")?.resource_id;
+        let issuers = || {
+            let held = stage.world.azure.credentials(a).into_iter();
+            held.map(|credential| credential.issuer).collect::<Vec<_>>()
+        };
+        assert_eq!(issuers(), ["https://former.test/"]);
+        stage.tokens_are_of(issuer)?;
+        let only_new = || issuers() == [issuer];
+        stage
+            .world
+            .until("the former credential is gone", only_new)
+            .await?;
+        stage.ready("web").await.map(drop)
+    })
+    .await
+}
+
 pub async fn a_slot_is_freed(world: World) -> Result<()> {
     let scenario = Scenario {
         name: "a-slot-is-freed",

@@ -9,9 +9,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use azure_emulator::Identity;
 use azure_emulator::client::exchange;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 use tokio::sync::{OnceCell, watch};
 use tokio::time::{Instant, sleep};
@@ -39,7 +41,7 @@ const STRAGGLER: Duration = Duration::from_secs(2);
 /// One world and what happens in it.
 pub struct Stage {
     pub world: World,
-    flags: Vec<&'static str>,
+    flags: Vec<String>,
     identities: BTreeMap<&'static str, Identity>,
     tokens: Mutex<BTreeMap<String, String>>,
     /// The gates of each operator, in order.
@@ -53,6 +55,10 @@ impl Stage {
     pub async fn new(cluster: Arc<Cluster>, flags: &[&'static str]) -> Result<Self> {
         grant_to_all(&cluster).await?;
         let world = World::in_subscription(cluster, &next_subscription()?).await?;
+        let issuer_token = world.directory().join("issuer-token");
+        let mut flags: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
+        flags.push(format!("--issuer-token-file={}", issuer_token.display()));
+        std::fs::copy(world.directory().join("api-token"), issuer_token)?;
         let identities = [GRANTED.as_slice(), &[NOT_GRANTED]].concat();
         Ok(Self {
             identities: identities
@@ -60,7 +66,7 @@ impl Stage {
                 .map(|name| (name, world.identity(name)))
                 .collect(),
             world,
-            flags: flags.to_vec(),
+            flags,
             tokens: Mutex::default(),
             instances: Mutex::default(),
             begin: CancellationToken::new(),
@@ -219,7 +225,7 @@ impl Stage {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .push(gates.clone());
-            let operator = self.world.operator_through(&gates, &self.flags).await?;
+            let operator = self.operator(&gates).await?;
             let reached = async {
                 match &trap {
                     Some(trap) => trap.reached().await,
@@ -252,7 +258,7 @@ impl Stage {
             .len();
         let gates = Arc::new(self.world.gated().await?);
         self.mind_own_grants(&gates);
-        let operator = self.world.operator_through(&gates, &self.flags).await?;
+        let operator = self.operator(&gates).await?;
         let end = Instant::now() + PATIENCE;
         while !(is_ready(&operator).await && visits(&operator).await >= bindings) {
             ensure!(
@@ -265,6 +271,37 @@ impl Stage {
         gates.close().await;
         operator.kill().await?;
         Ok(gates)
+    }
+
+    async fn operator(&self, gates: &Gates) -> Result<Operator> {
+        let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
+        self.world.operator_through(gates, &flags).await
+    }
+
+    /// Lets the tokens by which operators know the cluster's issuer be of this one.
+    pub fn tokens_are_of(&self, issuer: &str) -> Result<()> {
+        let claims = json!({ "iss": issuer }).to_string();
+        let token = format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims));
+        // At once: a token that is half written would be none.
+        let file = self.world.directory().join("issuer-token");
+        let new = file.with_extension("new");
+        std::fs::write(&new, token)?;
+        Ok(std::fs::rename(new, file)?)
+    }
+
+    /// Takes the records of this world away, when no operator runs there any more: those of other worlds, and
+    /// of later ones, list all records of the cluster.
+    pub async fn clear_records(&self) -> Result<()> {
+        for identity in self.identities() {
+            if let Some(record) = self.world.record(identity).await? {
+                let name = record.metadata.name.unwrap_or_default();
+                self.world
+                    .records()
+                    .delete(&name, &DeleteParams::default())
+                    .await?;
+            }
+        }
+        Ok(())
     }
 
     /// Says when the operator is ready; returns only if it ends by itself.

@@ -1,14 +1,19 @@
 //! `ManagedIdentity`: who uses an identity and how full it is; written before what it records, kept while anything of
 //! ours is left, and made again when somebody deletes it.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
 use azure_emulator::{Credential, Identity};
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, PostParams};
 use pretty_assertions::assert_eq;
 use wib_harness::gate::Rule;
 use wib_harness::world::records::entry;
 use wib_harness::{AUDIENCE, Operator, World};
-use workload_identity_binding::api::{CredentialState, ManagedIdentity, ManagedIdentityStatus};
+use workload_identity_binding::api::{
+    CredentialState, ManagedIdentity, ManagedIdentitySpec, ManagedIdentityStatus,
+};
+use workload_identity_binding::core::{IdentityId, grant};
 
 use super::{ready, refused_soon, revoked_soon};
 
@@ -128,6 +133,26 @@ pub async fn a_record_deleted_without_an_operator_is_made_again(world: World) ->
         world.assert_accepted(name, &identity.client_id).await?;
     }
     Ok(())
+}
+
+/// An operator that ends between making a record and its first entry leaves one that says nothing.
+pub async fn a_record_without_an_entry_goes(world: World) -> Result<()> {
+    let identity = world.identity("web");
+    let id: IdentityId = identity.resource_id.parse()?;
+    let spec = ManagedIdentitySpec {
+        resource_id: id.key().to_owned(),
+    };
+    let empty = ManagedIdentity::new(&grant::object_name(&id), spec);
+    let records = world.records();
+    records.create(&PostParams::default(), &empty).await?;
+    let _operator = world.operator().await?;
+    // Another operator might have made it, and be about to write: it is given a while.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    ensure!(
+        world.record(&identity).await?.is_some(),
+        "it was taken from under somebody"
+    );
+    world.unrecorded(&identity).await
 }
 
 pub async fn a_record_goes_with_the_last_credential(world: World) -> Result<()> {

@@ -8,8 +8,10 @@ use k8s_openapi::api::core::v1::Event;
 use kube::api::{Api, ListParams};
 use tokio::time::Instant;
 use workload_identity_binding::api::{CredentialState, ManagedIdentity, RecordedCredential};
+use workload_identity_binding::core::{IdentityId, grant};
 
 use super::World;
+use crate::Write;
 
 /// Longest wait for a record or an event.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -29,6 +31,11 @@ pub fn state(record: &ManagedIdentity, service_account: &str) -> Option<Credenti
     entry(record, service_account).map(|c| c.state)
 }
 
+fn record_name(identity: &Identity) -> Result<String> {
+    let id: IdentityId = identity.resource_id.parse()?;
+    Ok(grant::object_name(&id))
+}
+
 impl World {
     /// The records of the cluster.
     pub fn records(&self) -> Api<ManagedIdentity> {
@@ -37,13 +44,19 @@ impl World {
 
     /// The record of an identity, if there is one.
     pub async fn record(&self, identity: &Identity) -> Result<Option<ManagedIdentity>> {
-        let of = identity.resource_id.to_lowercase();
-        match self.records().list(&ListParams::default()).await {
-            Ok(records) => Ok(records.into_iter().find(|r| r.spec.resource_id == of)),
+        match self.records().get_opt(&record_name(identity)?).await {
+            Ok(record) => Ok(record),
             // Nothing is recorded where the definition is not installed.
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The operator's writes to the records of this world's identities, from the API server's audit log.
+    pub fn record_writes(&self) -> Result<Vec<Write>> {
+        let identities = self.azure.identities();
+        let names: Result<_> = identities.iter().map(record_name).collect();
+        self.cluster.record_writes(&names?)
     }
 
     /// Waits until the record of an identity is as the predicate wants it; the failure shows how it was.
