@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use azure_emulator::{Identity, Latency, Operation};
 use futures::future::try_join_all;
 use kube::api::ListParams;
+use serde_json::json;
 use wib_harness::world::bindings::is_ready;
 use wib_harness::{Cluster, Program, World};
 
@@ -41,7 +42,8 @@ fn main() -> Result<()> {
         one_after_the_other(&World::new(cluster.clone()).await?).await?;
         at_once(&World::new(cluster.clone()).await?, BINDINGS).await?;
         at_once(&World::new(cluster.clone()).await?, 1).await?;
-        a_thousand(&World::new(cluster).await?).await
+        a_thousand(&World::new(cluster.clone()).await?).await?;
+        storm(&World::new(cluster).await?).await
     })
 }
 
@@ -208,6 +210,36 @@ async fn a_thousand(world: &World) -> Result<()> {
     if let Some(memory) = resident(&program) {
         row("  resident memory then", &mebibytes(memory));
     }
+    end(program).await
+}
+
+/// A grant is withdrawn while patches of the binding do not end.
+async fn storm(world: &World) -> Result<()> {
+    const PATCHERS: usize = 24;
+    const TIMES: usize = 5;
+    let identity = world.workload("web").await?;
+    let program = operator(world).await?;
+    bound(world, "web", &identity).await?;
+    let patch = |n: usize| json!({ "metadata": { "annotations": { "n": n.to_string() } } });
+    let storm = world.storm("web", PATCHERS, patch).await?;
+    let mut times = Vec::new();
+    let begun = Instant::now();
+    for _ in 0..TIMES {
+        world.grant("web", &identity).await?;
+        world.wait("web", "ready", is_ready).await?;
+        let started = Instant::now();
+        world.revoke("web", &identity).await?;
+        let gone = || world.azure.credentials(&identity.resource_id).is_empty();
+        world.until("the credential is gone", gone).await?;
+        times.push(started.elapsed());
+    }
+    println!();
+    row(
+        &format!("revoked while {PATCHERS} patch the binding, min / median / max of {TIMES}"),
+        &spread(&mut times),
+    );
+    let patches = u128::try_from(storm.landed())? * 1000 / begun.elapsed().as_millis().max(1);
+    row("  patches a second", &patches.to_string());
     end(program).await
 }
 

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use crate::api::{ManagedIdentity, WorkloadIdentityBinding};
 use crate::azure::{
-    Arm, AzureMetrics, AzureSettings, CredentialSettings, Endpoints, Fenced, LaneSettings, Lanes,
+    Arm, AzureMetrics, AzureSettings, CredentialSettings, Endpoints, FencedIdentities, LaneSettings, Lanes,
     RateLimiter, SetupError,
 };
 use crate::cli::RunArgs;
@@ -25,9 +25,9 @@ use crate::controller::{self, ControllerMetrics, Parts, Retention, SystemClock, 
 use crate::core::backoff::Intervals;
 use crate::core::{Defaults, text};
 use crate::runtime::client::{self, Cluster};
-use crate::runtime::issuer::Source;
+use crate::runtime::issuer::IssuerSource;
 use crate::runtime::metrics::Metrics;
-use crate::runtime::readiness::{Gate, Readiness};
+use crate::runtime::readiness::{Readiness, ReadinessGate};
 use crate::runtime::{crd, issuer, server};
 use lead::Campaign;
 
@@ -133,7 +133,7 @@ impl App {
             .map_err(unusable)?;
         let (election, leadership) = lead::election(&args, &cluster, &metrics.requests)?;
         if election.is_none() {
-            readiness.open(Gate::Lease);
+            readiness.open(ReadinessGate::Lease);
         }
         let kubernetes = cluster
             .client(leadership.clone(), &metrics.requests)
@@ -153,7 +153,7 @@ impl App {
             // Whoever could not work does not lead: the election begins only here.
             readiness.stand_by(true);
             let gate = readiness.clone();
-            let mut campaign = Campaign::start(election, move || gate.open(Gate::Lease));
+            let mut campaign = Campaign::start(election, move || gate.open(ReadinessGate::Lease));
             tokio::select! {
                 () = leadership.acquired() => {}
                 failure = campaign.lost() => return Err(failure),
@@ -168,12 +168,15 @@ impl App {
             let (publish, known) = watch::channel(issuer);
             let every = args.kubernetes.issuer_refresh_interval;
             let following = issuer::follow(source, kubernetes.clone(), every, publish);
-            let azure = Arc::new(Fenced::new(azure, Arc::new(lead::Claim(leadership))));
+            let azure = Arc::new(FencedIdentities::new(
+                azure,
+                Arc::new(lead::LeaderClaim(leadership)),
+            ));
             let lanes = Lanes::new(azure, limiter, lane_settings(&args), Arc::new(ThreadJitter));
             let gate = readiness.clone();
             let parts = parts(&args, kubernetes.clone(), lanes, known, controller_metrics);
             let controller = controller::run(parts, shutdown.clone(), move || {
-                gate.open(Gate::Watches);
+                gate.open(ReadinessGate::Watches);
                 info!("watching bindings");
             });
             tokio::select! {
@@ -213,7 +216,7 @@ async fn early_stop(shutdown: &CancellationToken, readiness: &Readiness) {
 async fn prepare(
     azure: &Arm,
     kubernetes: &Client,
-    source: &Source,
+    source: &IssuerSource,
     server: &str,
     args: &RunArgs,
     readiness: &Readiness,
@@ -226,7 +229,7 @@ async fn prepare(
     info!(issuer, "the cluster's issuer");
     crd::wait_for::<WorkloadIdentityBinding>(kubernetes).await;
     crd::wait_for::<ManagedIdentity>(kubernetes).await;
-    readiness.open(Gate::Crd);
+    readiness.open(ReadinessGate::Crd);
     Ok(issuer)
 }
 
@@ -247,12 +250,12 @@ async fn login(
             .unwrap_or_default();
         Failure::Azure(format!("{error} (at {host}, tried for {patience:?})"))
     })?;
-    readiness.open(Gate::AzureLogin);
+    readiness.open(ReadinessGate::AzureLogin);
     Ok(())
 }
 
 async fn first_issuer(
-    source: &Source,
+    source: &IssuerSource,
     kubernetes: &Client,
     server: &str,
     patience: Duration,
@@ -279,7 +282,7 @@ async fn first_issuer(
         version = env!("CARGO_PKG_VERSION"),
         "connected"
     );
-    readiness.open(Gate::Kubernetes);
+    readiness.open(ReadinessGate::Kubernetes);
 
     let attempt = || issuer::read(source, kubernetes);
     let issuer = attempt
@@ -288,10 +291,10 @@ async fn first_issuer(
         .notify(|error, after| warn!("{error}; trying again in {after:?}"))
         .await
         .map_err(|error| match source {
-            Source::Fixed(_) => Failure::Setting(error.to_string()),
+            IssuerSource::Fixed(_) => Failure::Setting(error.to_string()),
             _ => Failure::Kubernetes(error.to_string()),
         })?;
-    readiness.open(Gate::Issuer);
+    readiness.open(ReadinessGate::Issuer);
     Ok(issuer)
 }
 
@@ -305,15 +308,15 @@ fn backoff(patience: Duration) -> ExponentialBuilder {
         .with_total_delay(Some(patience))
 }
 
-fn issuer_source(args: &RunArgs) -> Source {
+fn issuer_source(args: &RunArgs) -> IssuerSource {
     let default = PathBuf::from(issuer::DEFAULT_TOKEN_FILE);
     match (&args.bindings.issuer, &args.kubernetes.issuer_token_file) {
-        (Some(issuer), _) => Source::Fixed(issuer.clone()),
-        (None, Some(path)) => Source::TokenFile(path.clone()),
+        (Some(issuer), _) => IssuerSource::Fixed(issuer.clone()),
+        (None, Some(path)) => IssuerSource::TokenFile(path.clone()),
         (None, None) if args.kubernetes.kubeconfig.is_none() && default.exists() => {
-            Source::TokenFile(default)
+            IssuerSource::TokenFile(default)
         }
-        (None, None) => Source::Discovery,
+        (None, None) => IssuerSource::Discovery,
     }
 }
 

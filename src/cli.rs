@@ -14,7 +14,7 @@ pub use migrate::{ClusterArgs, MigrateArgs, MigrateOutput, MigrateStep};
 use crate::api::DeletionPolicy;
 use crate::azure::{Cloud, CredentialKind, Pacing};
 use crate::controller::Authorization;
-use crate::runtime::telemetry::Format;
+use crate::runtime::telemetry::LogFormat;
 
 const EXIT_CODES: &str = "Exit codes: 0 stopped as asked, 1 failed, 2 a setting is wrong, 3 Kubernetes cannot be used, 4 Azure cannot be used, 5 no longer the leader.";
 
@@ -237,7 +237,7 @@ pub struct ProcessArgs {
     pub http_address: SocketAddr,
     /// Form of the log.
     #[arg(long, env = "WIB_LOG_FORMAT", value_enum, default_value_t)]
-    pub log_format: Format,
+    pub log_format: LogFormat,
     /// Level of the log: error, warn, info, debug, trace, or directives such as info,kube=debug.
     #[arg(long, env = "WIB_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
     pub log_level: String,

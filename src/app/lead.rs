@@ -22,10 +22,10 @@ const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/name
 const DEFAULT_NAMESPACE: &str = "workload-identity-binding-system";
 
 /// The claim, as the fence before Azure asks for it.
-pub struct Claim(pub Leadership);
+pub struct LeaderClaim(pub Leadership);
 
 #[async_trait]
-impl azure::Claim for Claim {
+impl azure::WriteClaim for LeaderClaim {
     async fn cover(
         &self,
         needed: Duration,

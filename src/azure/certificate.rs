@@ -37,7 +37,7 @@ impl std::fmt::Debug for CertificateAssertion {
 }
 
 #[derive(Serialize)]
-struct Claims<'a> {
+struct AssertionClaims<'a> {
     aud: &'a str,
     iss: &'a str,
     sub: &'a str,
@@ -79,7 +79,7 @@ impl CertificateAssertion {
             x5t_s256: Some(self.thumbprint.clone()),
             ..Header::new(Algorithm::PS256)
         };
-        let claims = Claims {
+        let claims = AssertionClaims {
             aud: &self.audience,
             iss: &self.client_id,
             sub: &self.client_id,

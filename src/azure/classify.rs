@@ -11,7 +11,7 @@ use crate::core::Fault;
 
 /// An answer that is no success.
 #[derive(Clone, Copy, Debug)]
-pub struct Answer<'a> {
+pub struct FailedAnswer<'a> {
     /// What was asked.
     pub operation: Operation,
     /// HTTP status.
@@ -30,8 +30,8 @@ const DEFAULT_THROTTLE: Duration = Duration::from_secs(20);
 const MAX_WAIT: Duration = Duration::from_hours(1);
 
 /// The meaning of an answer.
-pub fn fault(answer: Answer<'_>) -> Fault {
-    let Answer {
+pub fn fault(answer: FailedAnswer<'_>) -> Fault {
+    let FailedAnswer {
         operation,
         status,
         code,

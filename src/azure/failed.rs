@@ -8,7 +8,7 @@ use azure_core_mgmt as legacy;
 use legacy::error::ErrorKind;
 
 use super::login::LoginError;
-use super::transport::Refusal;
+use super::transport::ArmRefusal;
 use super::{AzureError, Operation, classify};
 use crate::core::{Fault, IdentityId, text};
 
@@ -23,7 +23,7 @@ pub(super) fn call(operation: Operation, id: &IdentityId, error: &legacy::Error)
     if let Some(LoginError(message)) = error.downcast_ref() {
         return login(message);
     }
-    let Some(refusal) = error.downcast_ref::<Refusal>() else {
+    let Some(refusal) = error.downcast_ref::<ArmRefusal>() else {
         // What a parser says quotes what it met.
         return if matches!(error.kind(), ErrorKind::DataConversion) {
             broken(operation, "the answer cannot be understood")
@@ -31,7 +31,7 @@ pub(super) fn call(operation: Operation, id: &IdentityId, error: &legacy::Error)
             broken(operation, &text::cause(error))
         };
     };
-    let fault = classify::fault(classify::Answer {
+    let fault = classify::fault(classify::FailedAnswer {
         operation,
         status: refusal.status,
         code: &refusal.code,
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn no_word_of_azure_reaches_a_binding() {
         for status in (400..=599).chain([200, 301]) {
-            let refusal = Refusal {
+            let refusal = ArmRefusal {
                 status,
                 code: format!("/{OTHERS}"),
                 message: format!("Resource '{OTHERS}' was not found. Policy '{OTHERS}'."),

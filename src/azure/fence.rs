@@ -18,7 +18,7 @@ const NEEDED: Duration = Duration::from_secs(1);
 
 /// The claim to lead, asked at every write.
 #[async_trait]
-pub trait Claim: Send + Sync {
+pub trait WriteClaim: Send + Sync {
     /// Makes the call if at least `needed` is left of the claim, and drops it when the claim ends.
     ///
     /// `None` when it was not made, or dropped: then it may have had its effect.
@@ -31,14 +31,14 @@ pub trait Claim: Send + Sync {
 
 /// Identities whose credentials are written only under a claim, and for no longer than it lasts.
 /// Reads pass.
-pub struct Fenced<A> {
+pub struct FencedIdentities<A> {
     azure: Arc<A>,
-    claim: Arc<dyn Claim>,
+    claim: Arc<dyn WriteClaim>,
 }
 
-impl<A: ManagedIdentities> Fenced<A> {
+impl<A: ManagedIdentities> FencedIdentities<A> {
     /// Puts the fence before the writes of `azure`.
-    pub fn new(azure: Arc<A>, claim: Arc<dyn Claim>) -> Self {
+    pub fn new(azure: Arc<A>, claim: Arc<dyn WriteClaim>) -> Self {
         Self { azure, claim }
     }
 
@@ -63,7 +63,7 @@ impl<A: ManagedIdentities> Fenced<A> {
 }
 
 #[async_trait]
-impl<A: ManagedIdentities> ManagedIdentities for Fenced<A> {
+impl<A: ManagedIdentities> ManagedIdentities for FencedIdentities<A> {
     async fn identity(&self, id: &IdentityId) -> Result<Identity, AzureError> {
         self.azure.identity(id).await
     }
@@ -122,7 +122,7 @@ mod tests {
     struct Left(Duration);
 
     #[async_trait]
-    impl Claim for Left {
+    impl WriteClaim for Left {
         async fn cover(
             &self,
             needed: Duration,
@@ -134,7 +134,7 @@ mod tests {
 
     async fn calls(left: Duration) -> (Vec<&'static str>, [Result<(), AzureError>; 2]) {
         let azure = Arc::new(Azure::default());
-        let fenced = Fenced::new(azure.clone(), Arc::new(Left(left)));
+        let fenced = FencedIdentities::new(azure.clone(), Arc::new(Left(left)));
         let id = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/web";
         let id: IdentityId = id.parse().unwrap();
         let credential = Credential {

@@ -16,8 +16,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use self::view::{Freshness, View};
-use super::rate_limit::{Busy, IdentityLimiter, RateLimiter};
+use self::view::{Freshness, LaneView};
+use super::rate_limit::{IdentityLimiter, RateLimited, RateLimiter};
 use super::{AzureError, ManagedIdentities, Operation};
 use crate::core::backoff::Jitter;
 use crate::core::credential::MAX_PER_IDENTITY;
@@ -72,7 +72,7 @@ pub struct Lane {
     id: IdentityId,
     common: Arc<Common>,
     limiter: IdentityLimiter,
-    view: Mutex<View>,
+    view: Mutex<LaneView>,
     /// Held during a call: one at a time, and whoever waited finds its answer in the view.
     calling: tokio::sync::Mutex<()>,
     writer: Arc<FairSemaphore>,
@@ -336,13 +336,13 @@ impl Lane {
         }
     }
 
-    fn view(&self) -> MutexGuard<'_, View> {
+    fn view(&self) -> MutexGuard<'_, LaneView> {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A call that has to wait its turn for too long to wait for it here.
-fn queued(operation: Operation, busy: Busy) -> AzureError {
+fn queued(operation: Operation, busy: RateLimited) -> AzureError {
     AzureError {
         operation,
         fault: if busy.asked {

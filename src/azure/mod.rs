@@ -29,7 +29,7 @@ pub use arm::fuzzing;
 pub use cloud::{Cloud, Endpoints};
 pub use credentials::{CredentialKind, CredentialSettings};
 pub use error::{AzureError, Operation};
-pub use fence::{Claim, Fenced};
+pub use fence::{FencedIdentities, WriteClaim};
 pub use lane::{Lane, LaneSettings, Lanes};
 pub use metrics::AzureMetrics;
 pub use rate_limit::{Counter, Pacing, RateLimiter};

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use self::bucket::Bucket;
-use self::gate::Gate;
+use self::gate::BucketGate;
 pub use self::limits::Pacing;
 use self::limits::limits;
 use super::{AzureError, Operation};
@@ -39,7 +39,7 @@ const COUNTED: [Operation; 4] = [
 
 /// It would take too long now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Busy {
+pub struct RateLimited {
     /// Until there is a token.
     pub wait: Duration,
     /// Whether Azure asked for so much, or we keep to the limits by ourselves.
@@ -77,15 +77,15 @@ impl Counter {
 /// What all lanes share.
 pub struct RateLimiter {
     pacing: Pacing,
-    tenant: HashMap<Operation, Gate>,
-    subscriptions: Mutex<HashMap<(String, Operation), Arc<Gate>>>,
+    tenant: HashMap<Operation, BucketGate>,
+    subscriptions: Mutex<HashMap<(String, Operation), Arc<BucketGate>>>,
     stopping: CancellationToken,
 }
 
 impl RateLimiter {
     /// Full buckets. Once `stopping` is cancelled nobody waits any more.
     pub fn new(pacing: Pacing, stopping: CancellationToken) -> Self {
-        let gate = |operation| (operation, Gate::new(limits(pacing, operation).tenant));
+        let gate = |operation| (operation, BucketGate::new(limits(pacing, operation).tenant));
         Self {
             pacing,
             tenant: COUNTED.map(gate).into_iter().collect(),
@@ -114,11 +114,11 @@ impl RateLimiter {
         }
     }
 
-    fn subscription(&self, subscription: &str, operation: Operation) -> Arc<Gate> {
+    fn subscription(&self, subscription: &str, operation: Operation) -> Arc<BucketGate> {
         let mut gates = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
         gates
             .entry((subscription.to_ascii_lowercase(), operation))
-            .or_insert_with(|| Arc::new(Gate::new(limits(self.pacing, operation).subscription)))
+            .or_insert_with(|| Arc::new(BucketGate::new(limits(self.pacing, operation).subscription)))
             .clone()
     }
 }
@@ -128,10 +128,10 @@ impl RateLimiter {
 pub struct IdentityLimiter {
     subscription: String,
     limiter: Arc<RateLimiter>,
-    state: Mutex<State>,
+    state: Mutex<LimiterState>,
 }
 
-struct State {
+struct LimiterState {
     buckets: HashMap<Operation, Bucket>,
     /// No write before this: another client writes on the identity.
     resting_until: Option<Instant>,
@@ -147,7 +147,7 @@ impl IdentityLimiter {
                 Bucket::new(limits(limiter.pacing, operation).identity, now),
             )
         };
-        let state = State {
+        let state = LimiterState {
             buckets: COUNTED.map(bucket).into_iter().collect(),
             resting_until: None,
         };
@@ -162,7 +162,7 @@ impl IdentityLimiter {
     ///
     /// # Errors
     /// When it would take too long, or the process is stopping.
-    pub async fn pass(&self, operation: Operation, flow: Flow<'_>) -> Result<(), Busy> {
+    pub async fn pass(&self, operation: Operation, flow: Flow<'_>) -> Result<(), RateLimited> {
         let wait = async {
             loop {
                 let busy = self.busy(operation, 0);
@@ -188,7 +188,7 @@ impl IdentityLimiter {
         tokio::select! {
             biased;
             result = wait => result,
-            () = self.limiter.stopping.cancelled() => Err(Busy { wait: LONGEST_WAIT, asked: false }),
+            () = self.limiter.stopping.cancelled() => Err(RateLimited { wait: LONGEST_WAIT, asked: false }),
         }
     }
 
@@ -196,7 +196,7 @@ impl IdentityLimiter {
     ///
     /// # Errors
     /// How long.
-    pub fn check(&self, operation: Operation, ahead: usize) -> Result<(), Busy> {
+    pub fn check(&self, operation: Operation, ahead: usize) -> Result<(), RateLimited> {
         let busy = self.busy(operation, ahead);
         if busy.wait > LONGEST_WAIT {
             Err(busy)
@@ -237,18 +237,18 @@ impl IdentityLimiter {
         state.resting_until = Some(Instant::now() + wait);
     }
 
-    fn busy(&self, operation: Operation, ahead: usize) -> Busy {
+    fn busy(&self, operation: Operation, ahead: usize) -> RateLimited {
         let now = Instant::now();
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(bucket) = state.buckets.get(&operation) else {
-            return Busy {
+            return RateLimited {
                 wait: Duration::ZERO,
                 asked: false,
             };
         };
         let rest = state.resting_until.filter(|_| operation.is_write());
         let rest = rest.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
-        Busy {
+        RateLimited {
             wait: bucket.wait_for(ahead + 1, now).max(rest),
             asked: bucket.rest(now) > LONGEST_WAIT,
         }

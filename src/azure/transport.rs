@@ -39,7 +39,7 @@ impl std::fmt::Debug for Transport {
 /// An answer that is no success, carried through `azure_core` as the source of its error.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("HTTP {status} {code}: {message}")]
-pub struct Refusal {
+pub struct ArmRefusal {
     pub status: u16,
     pub code: String,
     pub message: String,
@@ -157,12 +157,12 @@ fn left(headers: &reqwest::header::HeaderMap) -> impl Iterator<Item = (Counter, 
     })
 }
 
-pub(super) fn refusal(status: u16, headers: &reqwest::header::HeaderMap, body: &[u8]) -> Refusal {
+pub(super) fn refusal(status: u16, headers: &reqwest::header::HeaderMap, body: &[u8]) -> ArmRefusal {
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
     let detail = serde_json::from_slice::<ErrorBody>(body)
         .unwrap_or_default()
         .error;
-    Refusal {
+    ArmRefusal {
         status,
         code: detail.code,
         message: detail.message,

@@ -3,6 +3,8 @@
 //! No decision is made here: what comes next is the business of [`reconcile`](crate::core::reconcile). Two
 //! rules are watched over, whatever it says: see [`Safeguard`].
 
+use std::time::Duration;
+
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use tracing::{error, info};
@@ -12,6 +14,7 @@ use super::confirm::{self, Live};
 use super::context::Context;
 use super::index::Guarded;
 use super::permit::Working;
+use super::records::Leaving;
 use super::{accounts, identities, object};
 use crate::api::{Reason, WorkloadIdentityBinding};
 use crate::azure::AzureError;
@@ -20,37 +23,64 @@ use crate::core::reconcile::{
     Answer, BindingPass, Due, Effect, End, Known, Obstacle, Refusal, Review, RevocationPass, Safeguard,
     Subject,
 };
+use crate::core::record::Change;
 use crate::core::{IdentityId, grant, text};
 use crate::fairness::Priority;
 
 /// How old the list may be that a deletion is decided on.
-pub(super) const FRESH: std::time::Duration = std::time::Duration::from_secs(10);
+pub(super) const FRESH: Duration = Duration::from_secs(10);
 
 /// What a pass is about: what a consistent read reads.
 #[derive(Clone, Copy)]
-pub(super) enum Target<'a> {
+pub(super) enum PassTarget<'a> {
     /// A binding.
     Binding(&'a WorkloadIdentityBinding),
     /// The record of an identity.
     Record(&'a IdentityId),
 }
 
+/// What watches over the effects of one pass.
+struct Guards<'a> {
+    safeguard: Safeguard,
+    /// What it deletes in Azure, until that is off the record.
+    leaving: Option<Leaving<'a>>,
+}
+
+impl Guards<'_> {
+    fn new(safeguard: Safeguard) -> Self {
+        Self {
+            safeguard,
+            leaving: None,
+        }
+    }
+
+    /// The changes without those that would take off the record what somebody has begun to write again.
+    fn allowed(&self, identity: &IdentityId, changes: &[Change]) -> Vec<Change> {
+        let may_leave = |name: &str| {
+            let leaving = self.leaving.as_ref();
+            leaving.is_some_and(|leaving| leaving.may_leave(identity, name))
+        };
+        let stays = |change: &&Change| !matches!(change, Change::Gone { name } if !may_leave(name));
+        changes.iter().filter(stays).cloned().collect()
+    }
+}
+
 /// Carries out the effects of one pass, and of those within it.
 pub(super) struct Driver<'a, 'w> {
     pub context: &'a Context,
     pub working: &'a Working<'w>,
-    pub target: Target<'a>,
+    pub target: PassTarget<'a>,
 }
 
-impl Driver<'_, '_> {
+impl<'a> Driver<'a, '_> {
     /// Runs a pass of a binding to its end.
     pub async fn binding(&self, subject: Subject, known: Known) -> End {
-        let mut safeguard = Safeguard::of_binding(&subject, &known);
+        let mut guards = Guards::new(Safeguard::of_binding(&subject, &known));
         let mut pass = BindingPass::new(subject, known);
         let mut answer = Answer::Begin;
         loop {
             let effect = pass.next(answer);
-            answer = match self.perform(effect, &mut safeguard).await {
+            answer = match self.perform(effect, &mut guards).await {
                 Ok(answer) => answer,
                 Err(end) => return end,
             };
@@ -61,20 +91,20 @@ impl Driver<'_, '_> {
     pub async fn revoke(&self, identity: &IdentityId, due: Due) -> End {
         let situation = identities::situation(self.context, identity);
         let entries = situation.entries.iter().map(|entry| (identity, &entry.recorded));
-        let mut safeguard = Safeguard::new(entries);
+        let mut guards = Guards::new(Safeguard::new(entries));
         let mut pass = RevocationPass::new(situation.clone(), due);
         let mut answer = Answer::Begin;
         loop {
             let effect = pass.next(answer);
             let confirms = effect == Effect::Confirm;
-            answer = match self.perform(effect, &mut safeguard).await {
+            answer = match self.perform(effect, &mut guards).await {
                 Ok(answer) => answer,
                 Err(end) => return end,
             };
             // Within the pass of a binding, that was read; what the deletions go by is the record.
             if confirms
                 && matches!(answer, Answer::Confirmed { .. })
-                && matches!(self.target, Target::Binding(_))
+                && matches!(self.target, PassTarget::Binding(_))
                 && let Err(error) = self.context.records.confirm(identity).await
             {
                 answer = failed("read the record of the identity", &error);
@@ -83,17 +113,17 @@ impl Driver<'_, '_> {
     }
 
     /// Carries one effect out. An error is the end of the pass.
-    async fn perform(&self, effect: Effect, safeguard: &mut Safeguard) -> Result<Answer, End> {
-        if let Err(violation) = safeguard.check(&effect) {
+    async fn perform(&self, effect: Effect, guards: &mut Guards<'a>) -> Result<Answer, End> {
+        if let Err(violation) = guards.safeguard.check(&effect) {
             error!("{violation}: not done; this is a defect of the operator");
             return Err(End::Outdated);
         }
-        let answer = self.answer(effect).await?;
-        safeguard.learn(&answer);
+        let answer = self.answer(effect, guards).await?;
+        guards.safeguard.learn(&answer);
         Ok(answer)
     }
 
-    async fn answer(&self, effect: Effect) -> Result<Answer, End> {
+    async fn answer(&self, effect: Effect, guards: &mut Guards<'a>) -> Result<Answer, End> {
         let context = self.context;
         Ok(match effect {
             Effect::End(end) => return Err(end),
@@ -110,20 +140,13 @@ impl Driver<'_, '_> {
                 Ok(is_going) => Answer::Definition { is_going },
                 Err(error) => failed("read the CustomResourceDefinition", &error),
             },
-            Effect::Record(identity, changes) => {
-                match context.records.commit(&identity, changes.clone()).await {
-                    Ok(()) => {
-                        identities::announce_found(context, &identity, &changes).await;
-                        Answer::Done
-                    }
-                    Err(error) => Answer::Failed(Refusal {
-                        reason: Reason::KubernetesUnavailable,
-                        message: text::quote(&text::cause(&error)),
-                    }),
-                }
+            Effect::Record(identity, changes) => self.record(&identity, &changes, guards).await,
+            Effect::Write(identity, input, max_age) => self.write(&identity, &input, max_age, guards).await,
+            Effect::Delete(identity, names) => {
+                let leaving = names.iter().map(String::as_str);
+                guards.leaving = Some(context.records.begin_leave(&identity, leaving, None));
+                self.delete(&identity, &names).await
             }
-            Effect::Write(identity, input, max_age) => self.write(&identity, &input, max_age).await,
-            Effect::Delete(identity, names) => self.delete(&identity, &names).await,
             Effect::Revoke(identity, due) => match Box::pin(self.revoke(&identity, due)).await {
                 End::Revoked(revoked) => {
                     identities::announce(context, &identity, &revoked, self.own().as_ref()).await;
@@ -140,7 +163,7 @@ impl Driver<'_, '_> {
     /// Effects on the binding itself and on the ServiceAccount that it names.
     async fn to_binding(&self, effect: Effect) -> Answer {
         let context = self.context;
-        let Target::Binding(binding) = self.target else {
+        let PassTarget::Binding(binding) = self.target else {
             return Answer::Outdated;
         };
         let namespace = binding.namespace().unwrap_or_default();
@@ -192,22 +215,22 @@ impl Driver<'_, '_> {
     /// The binding that the pass is about.
     fn own(&self) -> Option<ObjectRef<Guarded>> {
         match self.target {
-            Target::Binding(binding) => {
+            PassTarget::Binding(binding) => {
                 let namespace = binding.namespace().unwrap_or_default();
                 Some(ObjectRef::new(&binding.name_any()).within(&namespace))
             }
-            Target::Record(_) => None,
+            PassTarget::Record(_) => None,
         }
     }
 
     async fn confirm(&self) -> Answer {
         match self.target {
-            Target::Binding(binding) => {
+            PassTarget::Binding(binding) => {
                 let call = confirm::binding(self.context, binding);
                 let (live, after_trouble) = confirm::from_storage(self.context, call).await;
                 confirmed(live, after_trouble, "read the binding")
             }
-            Target::Record(identity) => {
+            PassTarget::Record(identity) => {
                 let call = self.context.records.confirm(identity);
                 let (read, after_trouble) = confirm::from_storage(self.context, call).await;
                 confirmed(
@@ -220,7 +243,7 @@ impl Driver<'_, '_> {
     }
 
     async fn confirm_unwanted(&self, subjects: Vec<String>) -> Answer {
-        let Target::Record(identity) = self.target else {
+        let PassTarget::Record(identity) = self.target else {
             return Answer::Outdated;
         };
         match confirm::unwanted(self.context, identity, subjects).await {
@@ -229,10 +252,49 @@ impl Driver<'_, '_> {
         }
     }
 
-    async fn write(&self, identity: &IdentityId, input: &PlanInput, max_age: std::time::Duration) -> Answer {
-        let lane = self.context.parts.lanes.lane(identity);
+    async fn record(&self, identity: &IdentityId, changes: &[Change], guards: &Guards<'a>) -> Answer {
+        let context = self.context;
+        let allowed = guards.allowed(identity, changes);
+        let is_whole = allowed.len() == changes.len();
+        match context.records.commit(identity, allowed).await {
+            Ok(()) => {
+                identities::announce_found(context, identity, changes).await;
+                if is_whole { Answer::Done } else { Answer::Outdated }
+            }
+            Err(error) => Answer::Failed(Refusal {
+                reason: Reason::KubernetesUnavailable,
+                message: text::quote(&text::cause(&error)),
+            }),
+        }
+    }
+
+    async fn write(
+        &self,
+        identity: &IdentityId,
+        input: &PlanInput,
+        max_age: Duration,
+        guards: &mut Guards<'a>,
+    ) -> Answer {
+        let context = self.context;
+        guards.leaving = None;
+        // Meanwhile the pass over the record may have taken back what this one goes by.
+        let Some(writing) = context.records.begin_write(identity, &input.credential.name) else {
+            return Answer::Outdated;
+        };
+        // All that the plan may come to delete.
+        let entries = context.records.entries(identity);
+        let same = entries
+            .iter()
+            .filter(|e| e.subject == input.credential.tuple.subject);
+        let names = same
+            .map(|e| &e.name)
+            .chain(&input.displaceable)
+            .map(String::as_str);
+        guards.leaving = Some(context.records.begin_leave(identity, names, Some(&writing)));
+        let lane = context.parts.lanes.lane(identity);
         let write = lane.write(max_age, self.working.flow(Priority::Usual), input);
         let written = self.working.without_permit(write).await;
+        drop(writing);
         if let Ok(plan) = &written {
             self.report(identity, plan);
         }

@@ -19,13 +19,13 @@ const ACCOUNTS_KEPT: Duration = Duration::from_mins(5);
 /// by uid.
 #[derive(Default)]
 pub(super) struct Expectations {
-    bindings: Mutex<HashMap<String, Entry>>,
+    bindings: Mutex<HashMap<String, Expected>>,
     trouble: Mutex<Option<Instant>>,
     accounts: Mutex<HashMap<String, (Instant, Arc<AccountMeta>)>>,
 }
 
 #[derive(Default)]
-struct Entry {
+struct Expected {
     /// resourceVersion and status of our last write.
     written: Option<(u64, WorkloadIdentityBindingStatus)>,
     failures: u32,
@@ -138,7 +138,7 @@ impl Expectations {
         lock(&self.trouble).is_some_and(|at| at.elapsed() < time)
     }
 
-    fn with(&self, uid: &str, change: impl FnOnce(&mut Entry)) {
+    fn with(&self, uid: &str, change: impl FnOnce(&mut Expected)) {
         if let Some(entry) = lock(&self.bindings).get_mut(uid) {
             change(entry);
         }

@@ -11,15 +11,15 @@ use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
 use super::context::Context;
-use super::driver::{Driver, FRESH, Target};
+use super::driver::{Driver, FRESH, PassTarget};
 use super::events;
 use super::index::Guarded;
-use super::metrics::{Progress, Stage};
+use super::metrics::{PassProgress, PassStage};
 use super::permit::Working;
 use super::reconcile::Never;
 use super::records::Share;
 use crate::api::{CredentialState, ManagedIdentity, REMOVE_ORPHANS_ANNOTATION, Reason, RecordedCredential};
-use crate::core::reconcile::revoke::{Entry, Orphans, Owner, Situation};
+use crate::core::reconcile::revoke::{Orphans, OwnedEntry, Owner, Situation};
 use crate::core::reconcile::{Due, End, Revoked};
 use crate::core::record::{self, Change};
 use crate::core::{IdentityId, text};
@@ -67,7 +67,7 @@ pub(super) async fn reconcile(object: Arc<ManagedIdentity>, context: Arc<Context
         namespace: OPERATOR,
         priority: Priority::First,
     };
-    let progress = Progress::new(&context.parts.metrics, Stage::Queued);
+    let progress = PassProgress::new(&context.parts.metrics, PassStage::Queued);
     let permit = tokio::select! {
         biased;
         () = context.stopping.cancelled() => return Ok(Action::await_change()),
@@ -77,7 +77,7 @@ pub(super) async fn reconcile(object: Arc<ManagedIdentity>, context: Arc<Context
     let driver = Driver {
         context: &context,
         working: &working,
-        target: Target::Record(&identity),
+        target: PassTarget::Record(&identity),
     };
     let end = timeout(DEADLINE, Box::pin(driver.revoke(&identity, Due::All))).await;
     let next = match end {
@@ -149,13 +149,13 @@ pub(super) fn situation(context: &Context, identity: &IdentityId) -> Situation {
         .collect();
     let entries = mine.into_iter().map(|recorded| {
         let owner = context.index.owner(&recorded, identity);
-        Entry {
+        OwnedEntry {
             unwanted_for: unwanted_for(context, identity, &recorded.name, owner),
             owner,
             recorded,
         }
     });
-    let entries: Vec<Entry> = entries.collect();
+    let entries: Vec<OwnedEntry> = entries.collect();
     // Only where there are some: that takes a look at all records.
     let orphans = if entries.iter().any(|entry| entry.owner == Owner::Absent) {
         orphans(context, identity)

@@ -32,5 +32,5 @@ mod watches;
 pub use authorize::Authorization;
 pub use context::{Clock, Parts, Retention, SystemClock, ThreadJitter};
 pub use controller::run;
-pub use metrics::{ControllerMetrics, Ended, Stage};
+pub use metrics::{ControllerMetrics, Ended, PassStage};
 pub use state_snapshot::{BindingState, StateSnapshot};

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::context::Context;
-use super::metrics::{Progress, Stage};
+use super::metrics::{PassProgress, PassStage};
 use crate::fairness::{Flow, Permit, Priority};
 
 /// A pass that has a permit to work.
@@ -11,13 +11,18 @@ pub(super) struct Working<'a> {
     context: &'a Context,
     namespace: String,
     permit: Mutex<Option<Permit>>,
-    progress: Mutex<Progress<'a>>,
+    progress: Mutex<PassProgress<'a>>,
 }
 
 impl<'a> Working<'a> {
     /// Begins to work.
-    pub fn new(context: &'a Context, namespace: String, permit: Permit, mut progress: Progress<'a>) -> Self {
-        progress.to(Stage::Working);
+    pub fn new(
+        context: &'a Context,
+        namespace: String,
+        permit: Permit,
+        mut progress: PassProgress<'a>,
+    ) -> Self {
+        progress.to(PassStage::Working);
         Self {
             context,
             namespace,
@@ -28,13 +33,13 @@ impl<'a> Working<'a> {
 
     /// Waits for Azure without holding a permit: passes that need only Kubernetes go on meanwhile.
     pub async fn without_permit<T>(&self, waiting: impl Future<Output = T>) -> T {
-        self.now(Stage::Azure);
+        self.now(PassStage::Azure);
         drop(self.swap(None));
         let result = waiting.await;
-        self.now(Stage::Queued);
+        self.now(PassStage::Queued);
         let again = self.context.permits.take(self.flow(Priority::Begun)).await;
         drop(self.swap(Some(again)));
-        self.now(Stage::Working);
+        self.now(PassStage::Working);
         result
     }
 
@@ -46,7 +51,7 @@ impl<'a> Working<'a> {
         }
     }
 
-    fn now(&self, stage: Stage) {
+    fn now(&self, stage: PassStage) {
         self.progress
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -10,9 +10,9 @@ use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 use super::context::Context;
-use super::driver::{Driver, Target};
+use super::driver::{Driver, PassTarget};
 use super::index::Guarded;
-use super::metrics::{Ended, Progress, Stage};
+use super::metrics::{Ended, PassProgress, PassStage};
 use super::permit::Working;
 use super::status::Written;
 use super::{events, invalid, status, subject};
@@ -50,7 +50,7 @@ struct Settled {
 pub(super) async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Never> {
     let metrics = &context.parts.metrics;
     metrics.added();
-    let (queued, progress) = (Instant::now(), Progress::new(metrics, Stage::Queued));
+    let (queued, progress) = (Instant::now(), PassProgress::new(metrics, PassStage::Queued));
     // Until everything is known, what is there would look missing.
     let _ = context.synced.clone().wait_for(|synced| *synced).await;
     let namespace = object.meta().namespace.clone().unwrap_or_default();
@@ -95,7 +95,7 @@ async fn pass(object: &Guarded, context: &Context, working: &Working<'_>) -> Set
         let driver = Driver {
             context,
             working,
-            target: Target::Binding(&binding),
+            target: PassTarget::Binding(&binding),
         };
         timeout(DEADLINE, driver.binding(subject, known)).await
     };

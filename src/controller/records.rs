@@ -7,7 +7,7 @@
 
 mod known;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::api::{DeleteParams, PostParams, Preconditions};
@@ -23,7 +23,7 @@ use crate::core::reconcile::Held;
 use crate::core::record::{self, Change};
 use crate::core::{IdentityId, grant};
 
-use known::Known;
+use known::{KnownRecords, Name};
 
 /// How often a write is tried again that met another one.
 const TRIES: usize = 8;
@@ -32,7 +32,7 @@ const TRIES: usize = 8;
 pub(super) struct Records {
     api: Api<ManagedIdentity>,
     namespace: Option<String>,
-    known: Mutex<Known>,
+    known: Mutex<KnownRecords>,
     writers: Mutex<HashMap<String, Arc<Writer>>>,
 }
 
@@ -45,6 +45,39 @@ struct Writer {
 
 /// Changes, and who waits for them to be on record.
 type Pending = (Vec<Change>, oneshot::Sender<Result<(), Failed>>);
+
+/// A write in Azure. Its entry stays on record as long as this lasts.
+pub(super) struct Writing<'a> {
+    known: &'a Mutex<KnownRecords>,
+    name: Name,
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        lock(self.known).end_write(&self.name);
+    }
+}
+
+/// Credentials that are being deleted, and whose entries may leave the record after that: nobody writes them
+/// meanwhile.
+pub(super) struct Leaving<'a> {
+    known: &'a Mutex<KnownRecords>,
+    names: HashSet<Name>,
+}
+
+impl Leaving<'_> {
+    /// Whether the entry of this credential may leave the record.
+    pub fn may_leave(&self, identity: &IdentityId, credential: &str) -> bool {
+        self.names
+            .contains(&(identity.key().to_owned(), credential.to_owned()))
+    }
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        lock(self.known).end_leave(&self.names);
+    }
+}
 
 /// What of a record is this operator's business.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,6 +234,36 @@ impl Records {
             writers.remove(identity.key());
         }
         result
+    }
+
+    /// A write of this credential in Azure begins, and lasts as long as what is answered. `None` if it must
+    /// not: the credential is not on record, or is about to be taken off.
+    pub fn begin_write(&self, identity: &IdentityId, credential: &str) -> Option<Writing<'_>> {
+        let name = (identity.key().to_owned(), credential.to_owned());
+        let may_write = lock(&self.known).begin_write(&name);
+        may_write.then_some(Writing {
+            known: &self.known,
+            name,
+        })
+    }
+
+    /// These credentials are about to be deleted in Azure, or may have to be; `own` is one that is written
+    /// meanwhile. What is answered is kept until their entries are off the record.
+    pub fn begin_leave<'n>(
+        &self,
+        identity: &IdentityId,
+        credentials: impl IntoIterator<Item = &'n str>,
+        own: Option<&Writing<'_>>,
+    ) -> Leaving<'_> {
+        let key = identity.key();
+        let names = credentials
+            .into_iter()
+            .map(|name| (key.to_owned(), name.to_owned()));
+        let own = own.map(|writing| &writing.name);
+        Leaving {
+            known: &self.known,
+            names: lock(&self.known).begin_leave(names, own),
+        }
     }
 
     async fn write(&self, identity: &IdentityId, changes: &[Change]) -> Result<(), Failed> {

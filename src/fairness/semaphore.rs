@@ -8,10 +8,10 @@ use super::{Flow, Queue};
 
 /// FairSemaphore to take. Like a semaphore, but fair between namespaces.
 #[derive(Debug)]
-pub struct FairSemaphore(Mutex<State>);
+pub struct FairSemaphore(Mutex<SemaphoreState>);
 
 #[derive(Debug)]
-struct State {
+struct SemaphoreState {
     free: usize,
     waiting: Queue<oneshot::Sender<Permit>>,
 }
@@ -23,7 +23,7 @@ pub struct Permit(Option<Arc<FairSemaphore>>);
 impl FairSemaphore {
     /// As many turns at a time.
     pub fn new(turns: usize) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(State {
+        Arc::new(Self(Mutex::new(SemaphoreState {
             free: turns,
             waiting: Queue::default(),
         })))
@@ -78,7 +78,7 @@ impl FairSemaphore {
         next
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, SemaphoreState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

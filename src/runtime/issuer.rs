@@ -17,7 +17,7 @@ pub const DEFAULT_TOKEN_FILE: &str = "/var/run/secrets/kubernetes.io/serviceacco
 
 /// Where the issuer is learnt from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum IssuerSource {
     /// The user has said it.
     Fixed(String),
     /// `iss` of a token that this cluster has signed: the truth for signing. With several
@@ -54,7 +54,7 @@ pub enum Error {
 }
 
 #[derive(Deserialize)]
-struct Claims {
+struct TokenClaims {
     iss: String,
 }
 
@@ -67,10 +67,10 @@ struct Discovery {
 ///
 /// # Errors
 /// Says where it was looked for and what to do.
-pub async fn read(source: &Source, client: &Client) -> Result<String, Error> {
+pub async fn read(source: &IssuerSource, client: &Client) -> Result<String, Error> {
     let issuer = match source {
-        Source::Fixed(issuer) => issuer.clone(),
-        Source::TokenFile(path) => {
+        IssuerSource::Fixed(issuer) => issuer.clone(),
+        IssuerSource::TokenFile(path) => {
             let token = tokio::fs::read_to_string(path).await;
             let token = token.map_err(|source| Error::File {
                 path: path.clone(),
@@ -78,7 +78,7 @@ pub async fn read(source: &Source, client: &Client) -> Result<String, Error> {
             })?;
             issuer_of(token.trim()).ok_or_else(|| Error::Token(path.clone()))?
         }
-        Source::Discovery => {
+        IssuerSource::Discovery => {
             let request = Request::get("/.well-known/openid-configuration").body(Vec::new());
             let request = request.map_err(|e| Error::Discovery(Box::new(kube::Error::Service(e.into()))))?;
             let document: Discovery = client
@@ -99,7 +99,7 @@ pub async fn read(source: &Source, client: &Client) -> Result<String, Error> {
 ///
 /// A read that fails leaves the last known issuer in force: credentials must not move on account
 /// of a moment without an API server.
-pub async fn follow(source: Source, client: Client, every: Duration, publish: watch::Sender<String>) {
+pub async fn follow(source: IssuerSource, client: Client, every: Duration, publish: watch::Sender<String>) {
     loop {
         tokio::time::sleep(every).await;
         match read(&source, &client).await {
@@ -123,7 +123,7 @@ pub async fn follow(source: Source, client: Client, every: Duration, publish: wa
 pub(crate) fn issuer_of(token: &str) -> Option<String> {
     let payload = token.split('.').nth(1)?;
     let claims = URL_SAFE_NO_PAD.decode(payload).ok()?;
-    serde_json::from_slice::<Claims>(&claims)
+    serde_json::from_slice::<TokenClaims>(&claims)
         .ok()
         .map(|claims| claims.iss)
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Something that has to be there before the operator is ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Gate {
+pub enum ReadinessGate {
     /// The API server answers.
     Kubernetes,
     /// The CustomResourceDefinition is served.
@@ -19,7 +19,7 @@ pub enum Gate {
     Watches,
 }
 
-impl Gate {
+impl ReadinessGate {
     const ALL: [Self; 6] = [
         Self::Kubernetes,
         Self::AzureLogin,
@@ -43,30 +43,30 @@ impl Gate {
 
 /// Which gates are open, and whether the operator works or stands by. Clones share one state.
 #[derive(Clone, Debug)]
-pub struct Readiness(Arc<Mutex<State>>);
+pub struct Readiness(Arc<Mutex<ReadinessState>>);
 
 #[derive(Debug)]
-struct State {
-    pending: Vec<Gate>,
+struct ReadinessState {
+    pending: Vec<ReadinessGate>,
     standby: bool,
 }
 
 impl Default for Readiness {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(State {
-            pending: Gate::ALL.to_vec(),
+        Self(Arc::new(Mutex::new(ReadinessState {
+            pending: ReadinessGate::ALL.to_vec(),
             standby: false,
         })))
     }
 }
 
 impl Readiness {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ReadinessState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Opens a gate.
-    pub fn open(&self, gate: Gate) {
+    pub fn open(&self, gate: ReadinessGate) {
         self.state().pending.retain(|g| *g != gate);
     }
 
@@ -84,7 +84,7 @@ impl Readiness {
         let state = self.state();
         let pending = state.pending.iter();
         let names: Vec<_> = pending
-            .filter(|gate| !(state.standby && **gate == Gate::Watches))
+            .filter(|gate| !(state.standby && **gate == ReadinessGate::Watches))
             .map(|gate| gate.waits_for())
             .collect();
         match (names.is_empty(), state.standby) {
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn ready_when_every_gate_is_open() {
         let readiness = Readiness::default();
-        for gate in Gate::ALL {
+        for gate in ReadinessGate::ALL {
             let pending = readiness.report().unwrap_err();
             assert!(pending.contains(gate.waits_for()), "{pending}");
             readiness.open(gate);
@@ -114,15 +114,18 @@ mod tests {
     fn a_standby_is_ready_without_watches_and_a_new_leader_only_with_them() {
         let readiness = Readiness::default();
         readiness.stand_by(true);
-        for gate in Gate::ALL.into_iter().filter(|gate| *gate != Gate::Watches) {
+        for gate in ReadinessGate::ALL
+            .into_iter()
+            .filter(|gate| *gate != ReadinessGate::Watches)
+        {
             assert!(readiness.report().is_err());
             readiness.open(gate);
         }
         assert_eq!(readiness.report(), Ok("standby"));
         readiness.stand_by(false);
         let pending = readiness.report().unwrap_err();
-        assert!(pending.contains(Gate::Watches.waits_for()), "{pending}");
-        readiness.open(Gate::Watches);
+        assert!(pending.contains(ReadinessGate::Watches.waits_for()), "{pending}");
+        readiness.open(ReadinessGate::Watches);
         assert_eq!(readiness.report(), Ok("ok"));
     }
 }

@@ -21,7 +21,7 @@ use tracing::{debug, warn};
 use super::metrics::Metrics;
 use super::readiness::Readiness;
 use connections::Connections;
-use endpoints::Endpoints;
+use endpoints::HttpEndpoints;
 
 /// Open connections. A replica has a kubelet and one or two Prometheus servers as clients.
 const MAX_CONNECTIONS: usize = 128;
@@ -38,7 +38,7 @@ const WARNING_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Serves until the process ends.
 pub async fn serve(listener: TcpListener, readiness: Readiness, metrics: Metrics) -> Infallible {
-    let endpoints = Endpoints::new(readiness, metrics);
+    let endpoints = HttpEndpoints::new(readiness, metrics);
     let mut connections = Connections::new(MAX_CONNECTIONS);
     let mut warned: Option<Instant> = None;
     loop {
@@ -61,7 +61,7 @@ pub async fn serve(listener: TcpListener, readiness: Readiness, metrics: Metrics
 }
 
 /// Reads one request and answers it.
-async fn converse(stream: TcpStream, endpoints: Endpoints) {
+async fn converse(stream: TcpStream, endpoints: HttpEndpoints) {
     let service = service_fn(move |request| {
         let response = endpoints.answer(&request);
         async move { Ok::<_, Infallible>(response) }

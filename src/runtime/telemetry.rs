@@ -8,7 +8,7 @@ use tracing_subscriber::{Layer, Registry, fmt};
 
 /// Form of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub enum LogFormat {
     /// One JSON object a line.
     Json,
     /// For people.
@@ -55,7 +55,7 @@ pub enum Error {
 /// # Errors
 /// [`Error::Filter`] when the level is not understood.
 pub fn subscriber<W>(
-    format: Format,
+    format: LogFormat,
     level: &str,
     color: bool,
     writer: W,
@@ -66,13 +66,13 @@ where
     let asked = EnvFilter::try_new(level).map_err(|_| Error::Filter(level.to_owned()))?;
     let filter = asked.and(filter_fn(is_wanted));
     let layer: Box<dyn Layer<Registry> + Send + Sync> = match format {
-        Format::Json => fmt::layer()
+        LogFormat::Json => fmt::layer()
             .json()
             .flatten_event(true)
             .with_writer(writer)
             .with_filter(filter)
             .boxed(),
-        Format::Text => fmt::layer()
+        LogFormat::Text => fmt::layer()
             .with_ansi(color)
             .with_writer(writer)
             .with_filter(filter)
@@ -85,7 +85,7 @@ where
 ///
 /// # Errors
 /// When the level is not understood, or the process has a log already.
-pub fn install(format: Format, level: &str, color: bool) -> Result<(), Error> {
+pub fn install(format: LogFormat, level: &str, color: bool) -> Result<(), Error> {
     let subscriber = subscriber(format, level, color, std::io::stderr)?;
     tracing::subscriber::set_global_default(subscriber).map_err(|_| Error::Twice)
 }
@@ -125,7 +125,7 @@ mod tests {
     fn logged(level: &str, log: impl FnOnce()) -> String {
         let buffer = Buffer::default();
         let writer = buffer.clone();
-        let subscriber = subscriber(Format::Json, level, false, move || writer.clone()).unwrap();
+        let subscriber = subscriber(LogFormat::Json, level, false, move || writer.clone()).unwrap();
         tracing::subscriber::with_default(subscriber, log);
         let bytes = buffer.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_level_that_is_not_understood_is_named() {
-        let error = subscriber(Format::Text, "loud=very=much", false, std::io::sink)
+        let error = subscriber(LogFormat::Text, "loud=very=much", false, std::io::sink)
             .err()
             .unwrap();
         assert!(error.to_string().contains("loud=very=much"));

@@ -16,7 +16,7 @@ use workload_identity_binding::api::{CredentialState, Reason};
 use workload_identity_binding::azure::{AzureMetrics, Counter, Operation};
 use workload_identity_binding::controller::{BindingState, ControllerMetrics, Ended, StateSnapshot};
 use workload_identity_binding::core::Fault;
-use workload_identity_binding::runtime::metrics::{Format, Metrics, RequestLayer};
+use workload_identity_binding::runtime::metrics::{Metrics, RequestLayer, TextFormat};
 
 use crate::{documents, read};
 
@@ -62,7 +62,7 @@ fn metrics() -> Result<Metrics> {
 
 /// What the code exposes.
 fn exposed() -> Result<Catalogue> {
-    let text = metrics()?.exposition(Format::Text)?;
+    let text = metrics()?.exposition(TextFormat::Text)?;
     let mut catalogue = Catalogue::new();
     for line in text.lines() {
         if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {

@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::Mutex;
 use wib_harness::{Cluster, Tool, World, control_plane};
 use workload_identity_binding::api::ManagedIdentity;
-use workload_identity_binding::runtime::telemetry::{self, Format};
+use workload_identity_binding::runtime::telemetry::{self, LogFormat};
 
 /// Longest trial. Most take a second or two.
 const DEADLINE: Duration = Duration::from_mins(6);
@@ -61,7 +61,7 @@ pub fn run(trials: Vec<Trial>) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = arguments.test_threads.or(Some(THREADS));
     let level = std::env::var("WIB_TEST_LOG").unwrap_or_else(|_| "off".to_owned());
-    telemetry::install(Format::Text, &level, false).expect("a log");
+    telemetry::install(LogFormat::Text, &level, false).expect("a log");
     let conclusion = libtest_mimic::run(&arguments, trials);
     RUNTIME.block_on(async { CLUSTER.lock().await.take() });
     for line in FIGURES.lock().unwrap_or_else(PoisonError::into_inner).iter() {
@@ -139,7 +139,8 @@ where
     let subscription = world.azure.subscription_id().to_owned();
     let ended = test(world).await;
     let cleared = clear_records(cluster.admin(), &subscription).await;
-    ended.and(cleared.context("cannot take the records of the trial away"))
+    let cleared = cleared.context("cannot take the records of the trial away");
+    ended.and(cleared)
 }
 
 async fn clear_records(admin: Client, subscription: &str) -> Result<()> {

@@ -190,7 +190,7 @@ fn every_known_answer_has_its_meaning(
     #[case] expected: Fault,
 ) {
     assert_eq!(
-        fault(Answer {
+        fault(FailedAnswer {
             operation,
             status,
             code,

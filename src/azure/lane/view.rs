@@ -9,7 +9,7 @@ use crate::core::plan::{self, Step};
 use crate::core::{Fault, Holdings, Identity};
 
 /// An answer of Azure, or its refusal, and when it came.
-type Answer<T> = Option<(Instant, Result<T, AzureError>)>;
+type LastAnswer<T> = Option<(Instant, Result<T, AzureError>)>;
 
 /// How old an answer may be.
 #[derive(Clone, Copy, Debug)]
@@ -24,9 +24,9 @@ pub struct Freshness {
 const DELETES_KEPT: Duration = Duration::from_hours(1);
 
 #[derive(Default)]
-pub struct View {
-    identity: Answer<Identity>,
-    credentials: Answer<Holdings>,
+pub struct LaneView {
+    identity: LastAnswer<Identity>,
+    credentials: LastAnswer<Holdings>,
     /// How many there were when that was last known.
     held: Option<usize>,
     /// How many entries could not be read when that was last told.
@@ -38,7 +38,7 @@ pub struct View {
     deletes: Vec<(Instant, String)>,
 }
 
-impl View {
+impl LaneView {
     /// The identity, if it was read recently enough.
     pub fn identity(&self, fresh: Freshness) -> Option<Result<Identity, AzureError>> {
         known(self.identity.as_ref(), fresh)

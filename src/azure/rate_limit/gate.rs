@@ -7,22 +7,22 @@ use tokio::time::{Instant, sleep_until};
 
 use super::bucket::Bucket;
 use super::limits::Rate;
-use super::{Busy, LONGEST_WAIT};
+use super::{LONGEST_WAIT, RateLimited};
 use crate::fairness::{Flow, Queue};
 
 /// Lets calls through at the rate of its bucket.
 #[derive(Debug)]
-pub struct Gate(Mutex<State>);
+pub struct BucketGate(Mutex<BucketState>);
 
 #[derive(Debug)]
-struct State {
+struct BucketState {
     bucket: Bucket,
     waiting: Queue<oneshot::Sender<()>>,
 }
 
-impl Gate {
+impl BucketGate {
     pub fn new(rate: Rate) -> Self {
-        Self(Mutex::new(State {
+        Self(Mutex::new(BucketState {
             bucket: Bucket::new(rate, Instant::now()),
             waiting: Queue::default(),
         }))
@@ -32,7 +32,7 @@ impl Gate {
     ///
     /// # Errors
     /// When it would take longer than [`LONGEST_WAIT`]: come back then. That bounds the queue.
-    pub async fn pass(&self, flow: Flow<'_>) -> Result<(), Busy> {
+    pub async fn pass(&self, flow: Flow<'_>) -> Result<(), RateLimited> {
         let (grant, mut granted) = oneshot::channel();
         {
             let mut state = self.state();
@@ -69,12 +69,12 @@ impl Gate {
         change(&mut self.state().bucket, Instant::now());
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, BucketState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl BucketState {
     fn serve(&mut self, now: Instant) {
         while !self.waiting.is_empty() && self.bucket.wait_for(1, now).is_zero() {
             let Some(next) = self.waiting.pop() else { return };
@@ -85,8 +85,8 @@ impl State {
         }
     }
 
-    fn busy(&self, tokens: usize, now: Instant) -> Busy {
-        Busy {
+    fn busy(&self, tokens: usize, now: Instant) -> RateLimited {
+        RateLimited {
             wait: self.bucket.wait_for(tokens, now),
             asked: self.bucket.rest(now) > LONGEST_WAIT,
         }

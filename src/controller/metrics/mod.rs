@@ -11,8 +11,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-pub(super) use stage::Progress;
-pub use stage::Stage;
+pub(super) use stage::PassProgress;
+pub use stage::PassStage;
 
 use super::state_snapshot::StateSnapshot;
 use crate::api::{Disposition, Reason};
@@ -203,20 +203,20 @@ impl ControllerMetrics {
     }
 
     /// One reconcile more is at this stage.
-    pub fn entered(&self, stage: Stage) {
+    pub fn entered(&self, stage: PassStage) {
         self.at(stage).inc();
     }
 
     /// One reconcile less is at this stage.
-    pub fn left(&self, stage: Stage) {
+    pub fn left(&self, stage: PassStage) {
         self.at(stage).dec();
     }
 
-    fn at(&self, stage: Stage) -> &Gauge {
+    fn at(&self, stage: PassStage) -> &Gauge {
         match stage {
-            Stage::Queued => &self.queued,
-            Stage::Working => &self.working,
-            Stage::Azure => &self.waiting_for_azure,
+            PassStage::Queued => &self.queued,
+            PassStage::Working => &self.working,
+            PassStage::Azure => &self.waiting_for_azure,
         }
     }
 

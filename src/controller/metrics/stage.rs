@@ -4,7 +4,7 @@ use super::ControllerMetrics;
 
 /// Where a reconcile is on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum PassStage {
     /// It waits for a permit.
     Queued,
     /// It has a permit, and works.
@@ -14,27 +14,27 @@ pub enum Stage {
 }
 
 /// The stage of one reconcile. Dropped, the reconcile is at none any more.
-pub struct Progress<'a> {
+pub struct PassProgress<'a> {
     metrics: &'a ControllerMetrics,
-    stage: Stage,
+    stage: PassStage,
 }
 
-impl<'a> Progress<'a> {
+impl<'a> PassProgress<'a> {
     /// Begins at a stage.
-    pub fn new(metrics: &'a ControllerMetrics, stage: Stage) -> Self {
+    pub fn new(metrics: &'a ControllerMetrics, stage: PassStage) -> Self {
         metrics.entered(stage);
         Self { metrics, stage }
     }
 
     /// Goes on to another.
-    pub fn to(&mut self, stage: Stage) {
+    pub fn to(&mut self, stage: PassStage) {
         self.metrics.entered(stage);
         self.metrics.left(self.stage);
         self.stage = stage;
     }
 }
 
-impl Drop for Progress<'_> {
+impl Drop for PassProgress<'_> {
     fn drop(&mut self) {
         self.metrics.left(self.stage);
     }

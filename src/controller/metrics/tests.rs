@@ -98,11 +98,11 @@ fn a_reconcile_is_at_one_stage_until_it_ends() {
         ];
         gauges.map(|name| series(&text, name).concat().ends_with(" 1"))
     };
-    let mut progress = Progress::new(&metrics, Stage::Queued);
+    let mut progress = PassProgress::new(&metrics, PassStage::Queued);
     assert_eq!(at(), [true, false, false]);
-    progress.to(Stage::Working);
+    progress.to(PassStage::Working);
     assert_eq!(at(), [false, true, false]);
-    progress.to(Stage::Azure);
+    progress.to(PassStage::Azure);
     assert_eq!(at(), [false, false, true]);
     drop(progress);
     assert_eq!(at(), [false, false, false]);

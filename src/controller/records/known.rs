@@ -15,8 +15,8 @@ use crate::core::{IdentityId, grant, record};
 
 /// All records, as the watch and our own writes have shown them.
 #[derive(Default)]
-pub struct Known {
-    records: HashMap<String, Record>,
+pub struct KnownRecords {
+    records: HashMap<String, KnownRecord>,
     /// Keys of the identities on which a binding has entries, by its namespace and name.
     by_binding: HashMap<Key, BTreeSet<String>>,
     /// On how many records a former issuer stands.
@@ -26,7 +26,14 @@ pub struct Known {
     /// Uids of records that we have deleted, until the watch has shown that too: it may be behind, and what
     /// it shows of them is no longer so.
     removed: HashSet<String>,
+    /// How many passes are writing a credential in Azure, by identity and name.
+    writing: HashMap<Name, usize>,
+    /// How many passes are deleting a credential in Azure and taking it off the record.
+    leaving: HashMap<Name, usize>,
 }
+
+/// Key of an identity, and name of a credential on it.
+pub type Name = (String, String);
 
 /// What a list has shown so far, and what we have written meanwhile: the list may have been made before.
 #[derive(Default)]
@@ -36,14 +43,14 @@ struct Listing {
 }
 
 /// The record of one identity.
-struct Record {
+struct KnownRecord {
     identity: IdentityId,
     object: Arc<ManagedIdentity>,
     /// resourceVersion of our last write on it.
     own: Option<u64>,
 }
 
-impl Known {
+impl KnownRecords {
     /// Takes a watch event in. Answers the records that are gone though nobody here has deleted them.
     pub fn update(&mut self, event: &Event<ManagedIdentity>) -> Vec<Arc<ManagedIdentity>> {
         match event {
@@ -102,7 +109,7 @@ impl Known {
             return;
         }
         self.take(identity.key());
-        self.put(Record {
+        self.put(KnownRecord {
             identity,
             object: Arc::new(object),
             own,
@@ -149,8 +156,56 @@ impl Known {
         version(object) > own
     }
 
+    /// A pass is about to write this credential in Azure. `false` if it must not: the credential is not on
+    /// record, or not for much longer.
+    ///
+    /// A pass of a binding and one over the record of its identity go on at the same time. The one may have
+    /// seen the entry, and the grant, before the other takes both back; what it writes after that would stand
+    /// without anybody knowing of it. So an entry leaves the record only if no write has begun before its
+    /// credential was deleted, and none begins until it has left.
+    pub fn begin_write(&mut self, name: &Name) -> bool {
+        let record = self.records.get(&name.0);
+        let mut recorded = record.into_iter().flat_map(|record| entries(&record.object));
+        let may_write = recorded.any(|entry| entry.name == name.1) && !self.leaving.contains_key(name);
+        if may_write {
+            *self.writing.entry(name.clone()).or_default() += 1;
+        }
+        may_write
+    }
+
+    /// The write has ended, whatever came of it.
+    pub fn end_write(&mut self, name: &Name) {
+        count_down(&mut self.writing, name);
+    }
+
+    /// A pass is about to delete these credentials in Azure, or may have to; `own` it is writing itself.
+    /// Answers those whose entries may leave the record after that; nobody begins to write them until
+    /// [`Self::end_leave`].
+    pub fn begin_leave(
+        &mut self,
+        names: impl IntoIterator<Item = Name>,
+        own: Option<&Name>,
+    ) -> HashSet<Name> {
+        let is_free = |name: &Name| {
+            let writing = self.writing.get(name).copied().unwrap_or_default();
+            writing == usize::from(own == Some(name))
+        };
+        let free: HashSet<Name> = names.into_iter().filter(is_free).collect();
+        for name in &free {
+            *self.leaving.entry(name.clone()).or_default() += 1;
+        }
+        free
+    }
+
+    /// They are off the record, or stay on it.
+    pub fn end_leave(&mut self, names: &HashSet<Name>) {
+        for name in names {
+            count_down(&mut self.leaving, name);
+        }
+    }
+
     /// The same object as it is known, by its uid. Ours name an identity as its key does.
-    fn same(&self, object: &ManagedIdentity) -> Option<&Record> {
+    fn same(&self, object: &ManagedIdentity) -> Option<&KnownRecord> {
         let known = self.records.get(&object.spec.resource_id)?;
         (known.object.metadata.uid == object.metadata.uid).then_some(known)
     }
@@ -187,7 +242,7 @@ impl Known {
         self.former_issuers.keys().cloned().collect()
     }
 
-    fn put(&mut self, record: Record) {
+    fn put(&mut self, record: KnownRecord) {
         let key = record.identity.key();
         for binding in entries(&record.object).iter().filter_map(owner) {
             self.by_binding.entry(binding).or_default().insert(key.to_owned());
@@ -217,6 +272,15 @@ impl Known {
             }
         }
         Some(record.object)
+    }
+}
+
+fn count_down(counts: &mut HashMap<Name, usize>, name: &Name) {
+    if let Some(count) = counts.get_mut(name) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(name);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Azure: one write at a time on an identity, and what it refuses.
 
 use super::driver::{self, Violation, heard};
-use super::state::{Sent, State, grant};
+use super::state::{Sent, WorldState, grant};
 use super::universe::{No, Universe};
 use super::view::RETENTION;
 use crate::core::credential::MAX_PER_IDENTITY;
@@ -9,7 +9,11 @@ use crate::core::plan::{self, Step};
 use crate::core::{Credential, Fault, Holdings};
 
 /// An operator sends the next step of its call.
-pub(super) fn send(universe: &Universe, mut state: State, operator: usize) -> Result<State, Violation> {
+pub(super) fn send(
+    universe: &Universe,
+    mut state: WorldState,
+    operator: usize,
+) -> Result<WorldState, Violation> {
     // The claim is checked at the moment of writing; without it the process ends.
     if !state.operators[operator].leads {
         state.operators[operator].forget(universe);
@@ -49,7 +53,11 @@ pub(super) fn send(universe: &Universe, mut state: State, operator: usize) -> Re
 }
 
 /// Azure carries out the write that it works on, and its sender hears of it.
-pub(super) fn commit(universe: &Universe, state: &State, identity: No) -> Option<Result<State, Violation>> {
+pub(super) fn commit(
+    universe: &Universe,
+    state: &WorldState,
+    identity: No,
+) -> Option<Result<WorldState, Violation>> {
     let mut next = state.clone();
     let sent = next.sent[identity].take()?;
     let step = &sent.step[0];
@@ -67,7 +75,7 @@ pub(super) fn commit(universe: &Universe, state: &State, identity: No) -> Option
 }
 
 /// What an identity holds changes.
-pub(super) fn change(universe: &Universe, state: &mut State, identity: No, step: &Step) {
+pub(super) fn change(universe: &Universe, state: &mut WorldState, identity: No, step: &Step) {
     let mut held = (*state.azure[identity]).clone();
     plan::apply(&mut held, step);
     let held = universe.list(held);
@@ -98,7 +106,7 @@ pub(super) fn take(held: &Holdings, step: &Step) -> Result<(), Fault> {
 /// Whether an operator may do this.
 fn allowed(
     universe: &Universe,
-    state: &State,
+    state: &WorldState,
     identity: No,
     sent: &Sent,
     step: &Step,
@@ -140,7 +148,7 @@ fn allowed(
 /// former one for long enough, or when its place is needed.
 fn may_go(
     universe: &Universe,
-    state: &State,
+    state: &WorldState,
     identity: No,
     sent: &Sent,
     (issuer, account): (No, No),

@@ -1,31 +1,34 @@
 //! The cases that are explored: who is there, and what may go wrong.
 
 use super::explore::explore;
-use super::state::{Budget, Operator, State, grant};
+use super::state::{Budget, Operator, WorldState, grant};
 use super::tenant::{Kind, fresh};
 use super::universe::{No, Universe};
 use crate::api::ManagedIdentityStatus;
 use crate::core::{Credential, Holdings};
 
 /// A case before anything has happened.
-struct Case {
+struct ExplorerCase {
     universe: Universe,
     /// By slot: the account that a binding names, where there is one.
     bindings: Vec<Option<No>>,
     /// By process: its cluster; the first of a cluster leads.
     operators: Vec<No>,
+    /// All of them are one process, which goes through several passes at a time.
+    is_one_process: bool,
     /// On the first identity.
     azure: Vec<Credential>,
     budget: Budget,
 }
 
-impl Case {
+impl ExplorerCase {
     /// Bindings of one cluster on one identity, and one operator.
     fn new(bindings: &[Option<No>], budget: Budget) -> Self {
         Self {
             universe: Universe::new(1, &vec![0; bindings.len()]),
             bindings: bindings.to_vec(),
             operators: vec![0],
+            is_one_process: false,
             azure: Vec::new(),
             budget,
         }
@@ -36,7 +39,7 @@ impl Case {
         self
     }
 
-    fn state(&self) -> State {
+    fn state(&self) -> WorldState {
         let universe = &self.universe;
         let identities = universe.identities.len();
         let first = universe.list(Holdings::from(self.azure.clone()));
@@ -53,7 +56,7 @@ impl Case {
             let own = objects.iter().enumerate();
             Operator {
                 cluster: *cluster,
-                leads: !self.operators[..at].contains(cluster),
+                leads: self.is_one_process || !self.operators[..at].contains(cluster),
                 objects: own
                     .map(|(slot, object)| object.clone().filter(|_| universe.slots[slot] == *cluster))
                     .collect(),
@@ -71,7 +74,7 @@ impl Case {
         let granted = (0..2)
             .flat_map(|cluster| (0..2).map(move |identity| all(cluster, identity)))
             .fold(0, |a, b| a | b);
-        State {
+        WorldState {
             before: azure.clone(),
             sent: vec![None; identities],
             operators: self.operators.iter().enumerate().map(operator).collect(),
@@ -149,7 +152,7 @@ fn a_tenant_who_does_everything() {
         admin: 1,
         ..CALM
     };
-    Case::new(&[Some(0)], budget)
+    ExplorerCase::new(&[Some(0)], budget)
         .tenant(&EVERYTHING)
         .holds("a tenant");
 }
@@ -162,7 +165,7 @@ fn a_tenant_and_crashes() {
         crashes: 1,
         ..CALM
     };
-    Case::new(&[Some(0)], budget)
+    ExplorerCase::new(&[Some(0)], budget)
         .tenant(&EFFECTIVE)
         .holds("a tenant and a crash");
 }
@@ -175,7 +178,7 @@ fn a_tenant_and_lost_answers() {
         losses: 1,
         ..CALM
     };
-    Case::new(&[Some(0)], budget)
+    ExplorerCase::new(&[Some(0)], budget)
         .tenant(&EFFECTIVE)
         .holds("a tenant and a lost answer");
 }
@@ -188,7 +191,7 @@ fn a_tenant_and_a_late_watch() {
         stale_watches: 1,
         ..CALM
     };
-    Case::new(&[Some(0)], budget)
+    ExplorerCase::new(&[Some(0)], budget)
         .tenant(&EVERYTHING)
         .holds("a tenant and a late watch");
 }
@@ -201,7 +204,7 @@ fn an_authorizer_that_lags() {
         stale_reviews: 1,
         ..CALM
     };
-    Case::new(&[Some(0)], budget)
+    ExplorerCase::new(&[Some(0)], budget)
         .tenant(&[Kind::Strip, Kind::Delete, Kind::Retarget])
         .holds("an authorizer that lags");
 }
@@ -221,7 +224,7 @@ fn two_bindings_of_one_pair() {
         admin: 1,
         ..CALM
     };
-    Case::new(&[Some(0), Some(0)], budget)
+    ExplorerCase::new(&[Some(0), Some(0)], budget)
         .tenant(&kinds)
         .holds("two bindings of one pair");
 }
@@ -234,7 +237,7 @@ fn two_bindings_and_a_crash() {
         crashes: 1,
         ..CALM
     };
-    Case::new(&[Some(0), Some(1)], budget)
+    ExplorerCase::new(&[Some(0), Some(1)], budget)
         .tenant(&kinds)
         .holds("two bindings and a crash");
 }
@@ -247,7 +250,7 @@ fn people_in_azure() {
         admin: 1,
         ..CALM
     };
-    let mut case = Case::new(&[Some(0)], budget);
+    let mut case = ExplorerCase::new(&[Some(0)], budget);
     case.universe.people = true;
     case.holds("people in Azure");
 }
@@ -261,7 +264,7 @@ fn people_and_stale_lists() {
         losses: 1,
         ..CALM
     };
-    let mut case = Case::new(&[Some(0)], budget).tenant(&[Kind::Delete]);
+    let mut case = ExplorerCase::new(&[Some(0)], budget).tenant(&[Kind::Delete]);
     case.universe.people = true;
     case.holds("people and stale lists");
 }
@@ -278,7 +281,7 @@ fn somebody_elses_credentials() {
         ("equal", Universe::equal()),
         ("conflicting", Universe::conflicting()),
     ] {
-        let mut case = Case::new(&[Some(0)], budget).tenant(&EVERYTHING);
+        let mut case = ExplorerCase::new(&[Some(0)], budget).tenant(&EVERYTHING);
         case.universe.people = true;
         case.azure = vec![theirs];
         case.holds(&format!("somebody else's {name} credential"));
@@ -293,9 +296,40 @@ fn a_second_operator_takes_over() {
         takeovers: 1,
         ..CALM
     };
-    let mut case = Case::new(&[Some(0)], budget).tenant(&[Kind::Strip, Kind::Delete, Kind::Retarget]);
+    let mut case = ExplorerCase::new(&[Some(0)], budget).tenant(&[Kind::Strip, Kind::Delete, Kind::Retarget]);
     case.operators = vec![0, 0];
     case.holds("a second operator");
+}
+
+/// A process with two passes at a time: of bindings, of records, or one of each.
+fn two_at_a_time(bindings: &[Option<No>], budget: Budget, kinds: &[Kind]) -> ExplorerCase {
+    let mut case = ExplorerCase::new(bindings, budget).tenant(kinds);
+    case.operators = vec![0, 0];
+    case.is_one_process = true;
+    case
+}
+
+#[test]
+fn two_passes_at_a_time_and_grants_that_come_and_go() {
+    let budget = Budget { admin: 2, ..CALM };
+    two_at_a_time(&[Some(0)], budget, &[]).holds("two passes at a time, grants");
+}
+
+#[test]
+fn two_passes_at_a_time_and_a_tenant() {
+    let budget = Budget {
+        tenant: 1,
+        admin: 1,
+        ..CALM
+    };
+    let kinds = [Kind::Strip, Kind::Delete, Kind::Retarget, Kind::Release];
+    two_at_a_time(&[Some(0)], budget, &kinds).holds("two passes at a time, a tenant");
+}
+
+#[test]
+fn two_passes_at_a_time_and_two_bindings_of_one_pair() {
+    let budget = Budget { admin: 1, ..CALM };
+    two_at_a_time(&[Some(0), Some(0)], budget, &[]).holds("two passes at a time, two bindings of one pair");
 }
 
 #[test]
@@ -314,7 +348,7 @@ fn two_clusters_on_one_identity() {
         ("room for both, and one deletes", 0, deletes),
         ("room for one, and one is revoked", 19, revokes),
     ] {
-        let mut case = Case::new(&[Some(0), Some(0)], budget).tenant(&[Kind::Delete]);
+        let mut case = ExplorerCase::new(&[Some(0), Some(0)], budget).tenant(&[Kind::Delete]);
         case.universe.slots = vec![0, 1];
         case.operators = vec![0, 1];
         case.azure = (0..fillers).map(Universe::filler).collect();
@@ -333,7 +367,7 @@ fn the_issuer_changes() {
         ..CALM
     };
     for (name, fillers) in [("with room", 0), ("on a full identity", 19)] {
-        let mut case = Case::new(&[Some(0)], budget).tenant(&kinds);
+        let mut case = ExplorerCase::new(&[Some(0)], budget).tenant(&kinds);
         case.azure = (0..fillers).map(Universe::filler).collect();
         case.holds(&format!("the issuer changes, {name}"));
     }
@@ -348,7 +382,7 @@ fn the_issuer_changes_and_a_crash() {
         retentions: 1,
         ..CALM
     };
-    Case::new(&[Some(0)], budget)
+    ExplorerCase::new(&[Some(0)], budget)
         .tenant(&[Kind::Strip, Kind::Delete])
         .holds("the issuer changes and a crash");
 }
@@ -367,7 +401,7 @@ fn another_identity() {
         admin: 1,
         ..CALM
     };
-    let mut case = Case::new(&[Some(0)], budget).tenant(&kinds);
+    let mut case = ExplorerCase::new(&[Some(0)], budget).tenant(&kinds);
     case.universe = Universe::new(2, &[0]);
     case.universe.tenant = kinds.to_vec();
     case.holds("another identity");
@@ -381,7 +415,7 @@ fn two_bindings_on_two_identities() {
         admin: 1,
         ..CALM
     };
-    let mut case = Case::new(&[Some(0), Some(0)], budget).tenant(&kinds);
+    let mut case = ExplorerCase::new(&[Some(0), Some(0)], budget).tenant(&kinds);
     case.universe = Universe::new(2, &[0, 0]);
     case.universe.tenant = kinds.to_vec();
     case.holds("two bindings on two identities");

@@ -1,7 +1,7 @@
 //! The rules that a state has to keep.
 
 use super::driver::Violation;
-use super::state::{Object, Operator, State};
+use super::state::{BindingObject, Operator, WorldState};
 use super::universe::{No, Universe};
 use super::view;
 use crate::api::{CredentialState, RecordedCredential};
@@ -9,7 +9,7 @@ use crate::core::credential::MAX_PER_IDENTITY;
 use crate::core::{Credential, Holdings};
 
 /// What must hold in every state.
-pub(super) fn always(state: &State) -> Result<(), Violation> {
+pub(super) fn always(state: &WorldState) -> Result<(), Violation> {
     if state.azure.iter().any(|held| held.len() > MAX_PER_IDENTITY) {
         return Err("more credentials than Azure allows".to_owned());
     }
@@ -17,7 +17,7 @@ pub(super) fn always(state: &State) -> Result<(), Violation> {
 }
 
 /// What must hold in a state that no pass changes.
-pub(super) fn quiet(universe: &Universe, state: &State) -> Result<(), Violation> {
+pub(super) fn quiet(universe: &Universe, state: &WorldState) -> Result<(), Violation> {
     for operator in state.operators.iter().filter(|operator| operator.leads) {
         for (slot, object) in own_objects(universe, state, operator.cluster) {
             if object.deleting {
@@ -38,16 +38,21 @@ pub(super) fn quiet(universe: &Universe, state: &State) -> Result<(), Violation>
 
 fn own_objects<'a>(
     universe: &'a Universe,
-    state: &'a State,
+    state: &'a WorldState,
     cluster: No,
-) -> impl Iterator<Item = (usize, &'a Object)> {
+) -> impl Iterator<Item = (usize, &'a BindingObject)> {
     let all = state.objects.iter().enumerate();
     let own = all.filter(move |(slot, _)| universe.slots[*slot] == cluster);
     own.filter_map(|(slot, object)| Some((slot, object.as_ref()?)))
 }
 
 /// A binding that is granted, and that nothing stands in the way of, is trusted.
-fn trusted(universe: &Universe, state: &State, cluster: No, object: &Object) -> Result<(), Violation> {
+fn trusted(
+    universe: &Universe,
+    state: &WorldState,
+    cluster: No,
+    object: &BindingObject,
+) -> Result<(), Violation> {
     let want = Universe::ours(cluster, state.issuers[cluster], object.account);
     let held = &state.azure[object.identity];
     let is_trusted = held.credentials.iter().any(|c| c.tuple == want.tuple);
@@ -59,7 +64,13 @@ fn trusted(universe: &Universe, state: &State, cluster: No, object: &Object) -> 
 }
 
 /// Whether something stands in the way that only a person may remove.
-fn is_blocked(universe: &Universe, state: &State, cluster: No, object: &Object, want: &Credential) -> bool {
+fn is_blocked(
+    universe: &Universe,
+    state: &WorldState,
+    cluster: No,
+    object: &BindingObject,
+    want: &Credential,
+) -> bool {
     let held: &Holdings = &state.azure[object.identity];
     let record = &state.records[cluster][object.identity].0;
     let is_recorded = |name: &String| record.credentials.iter().any(|entry| entry.name == *name);
@@ -67,7 +78,7 @@ fn is_blocked(universe: &Universe, state: &State, cluster: No, object: &Object, 
     let is_taken = held.named(&want.name).is_some() && !is_recorded(&want.name);
     let conflicts = |c: &Credential| c.name != want.name && c.tuple.collides_with(&want.tuple);
     // An older binding puts the ids of another identity on the ServiceAccount.
-    let is_older = |other: &Object| {
+    let is_older = |other: &BindingObject| {
         let is_granted = state.is_granted(cluster, other.identity, other.account);
         let writes = is_granted && !other.deleting && !other.suspend;
         writes
@@ -82,7 +93,7 @@ fn is_blocked(universe: &Universe, state: &State, cluster: No, object: &Object, 
 /// A credential of ours stands: it is granted, on record, and wanted or about to go.
 fn is_due(
     universe: &Universe,
-    state: &State,
+    state: &WorldState,
     operator: &Operator,
     identity: No,
     standing: &Credential,
@@ -119,7 +130,7 @@ fn is_due(
 }
 
 /// Its binding has moved on, and has not got what it wants now: it keeps what it had.
-fn is_kept(universe: &Universe, state: &State, cluster: No, entry: &RecordedCredential) -> bool {
+fn is_kept(universe: &Universe, state: &WorldState, cluster: No, entry: &RecordedCredential) -> bool {
     own_objects(universe, state, cluster).any(|(slot, object)| {
         let want = Universe::ours(cluster, state.issuers[cluster], object.account);
         let is_denied = !state.is_granted(cluster, object.identity, object.account);

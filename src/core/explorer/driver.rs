@@ -1,8 +1,8 @@
 //! Runs passes as `controller::driver` does: one effect after the other, watched over by the safeguard.
 
 use super::effects::{self, Answered};
-use super::state::{During, Frame, State, Target, Work};
-use super::universe::{Machine, No, Universe};
+use super::state::{During, PassFrame, Work, WorkTarget, WorldState};
+use super::universe::{No, PassMachine, Universe};
 use super::view;
 use crate::core::plan::Step;
 use crate::core::reconcile::{
@@ -15,7 +15,7 @@ pub(super) type Violation = String;
 
 /// How the world answers the next effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(super) enum AnswerMode {
     Plain,
     /// A list of Azure shows what was before.
     StaleList,
@@ -28,10 +28,10 @@ pub(super) enum Mode {
 /// Begins a pass of a binding, if the operator sees one.
 pub(super) fn begin(
     universe: &Universe,
-    state: &State,
+    state: &WorldState,
     operator: usize,
     slot: usize,
-) -> Option<Result<State, Violation>> {
+) -> Option<Result<WorldState, Violation>> {
     let mind = &state.operators[operator];
     let object = mind.objects[slot].clone()?;
     if !mind.leads || mind.work.is_some() {
@@ -42,29 +42,29 @@ pub(super) fn begin(
     let safeguard = Safeguard::of_binding(&subject, &known);
     let mut next = state.clone();
     next.operators[operator].work = Some(Work {
-        target: Target::Binding(slot, object),
+        target: WorkTarget::Binding(slot, object),
         frames: Vec::new(),
         call: None,
         during: since(universe, state, operator),
     });
-    let machine = Machine::Binding(BindingPass::new(subject, known));
+    let machine = PassMachine::Binding(BindingPass::new(subject, known));
     Some(push(universe, next, operator, machine, safeguard))
 }
 
 /// Begins a pass over a record, if the operator sees one.
 pub(super) fn begin_record(
     universe: &Universe,
-    state: &State,
+    state: &WorldState,
     operator: usize,
     identity: No,
-) -> Option<Result<State, Violation>> {
+) -> Option<Result<WorldState, Violation>> {
     let mind = &state.operators[operator];
     if !mind.leads || mind.work.is_some() || mind.records[identity].0.credentials.is_empty() {
         return None;
     }
     let mut next = state.clone();
     next.operators[operator].work = Some(Work {
-        target: Target::Record(identity),
+        target: WorkTarget::SeenRecord(identity),
         frames: Vec::new(),
         call: None,
         during: since(universe, state, operator),
@@ -72,7 +72,7 @@ pub(super) fn begin_record(
     Some(push_revocation(universe, next, operator, identity, Due::All))
 }
 
-fn since(universe: &Universe, state: &State, operator: usize) -> During {
+fn since(universe: &Universe, state: &WorldState, operator: usize) -> During {
     During {
         is_disturbed: !state.sees_all(universe, operator),
         withdrawn: 0,
@@ -81,47 +81,48 @@ fn since(universe: &Universe, state: &State, operator: usize) -> During {
 
 pub(super) fn push_revocation(
     universe: &Universe,
-    mut state: State,
+    mut state: WorldState,
     operator: usize,
     identity: No,
     due: Due,
-) -> Result<State, Violation> {
+) -> Result<WorldState, Violation> {
     let situation = view::situation(universe, &mut state, operator, identity);
     let id = situation.identity.clone();
     let entries = situation.entries.iter().map(|entry| (&id, &entry.recorded));
     let safeguard = Safeguard::new(entries);
-    let machine = Machine::Revocation(RevocationPass::new(situation, due));
+    let machine = PassMachine::Revocation(RevocationPass::new(situation, due));
     push(universe, state, operator, machine, safeguard)
 }
 
 fn push(
     universe: &Universe,
-    mut state: State,
+    mut state: WorldState,
     operator: usize,
-    machine: Machine,
+    machine: PassMachine,
     safeguard: Safeguard,
-) -> Result<State, Violation> {
+) -> Result<WorldState, Violation> {
     let machine = universe.machines.share(machine);
-    let frame = Frame {
+    let frame = PassFrame {
         effect: universe.effects.share(Effect::End(End::Nothing)),
         machine,
         safeguard: universe.safeguards.share(safeguard),
+        leaving: Vec::new(),
     };
     work(&mut state, operator).frames.push(frame);
     answer(universe, state, operator, Answer::Begin)
 }
 
-pub(super) fn work(state: &mut State, operator: usize) -> &mut Work {
+pub(super) fn work(state: &mut WorldState, operator: usize) -> &mut Work {
     state.operators[operator].work.as_mut().expect("a pass under way")
 }
 
 /// Gives an answer to the innermost pass, and carries out what nobody else could come in between.
 pub(super) fn answer(
     universe: &Universe,
-    mut state: State,
+    mut state: WorldState,
     operator: usize,
     answer: Answer,
-) -> Result<State, Violation> {
+) -> Result<WorldState, Violation> {
     let frame = work(&mut state, operator)
         .frames
         .last_mut()
@@ -130,10 +131,11 @@ pub(super) fn answer(
     safeguard.learn(&answer);
     let (machine, effect) = universe.next(&frame.machine, answer);
     let checked = safeguard.check(&effect);
-    *frame = Frame {
+    *frame = PassFrame {
         machine,
         effect: effect.clone(),
         safeguard: universe.safeguards.share(safeguard),
+        leaving: std::mem::take(&mut frame.leaving),
     };
     if let Err(violation) = checked {
         return Err(format!("{violation}"));
@@ -152,7 +154,12 @@ pub(super) fn answer(
 }
 
 /// The innermost pass has ended.
-fn ended(universe: &Universe, mut state: State, operator: usize, end: End) -> Result<State, Violation> {
+fn ended(
+    universe: &Universe,
+    mut state: WorldState,
+    operator: usize,
+    end: End,
+) -> Result<WorldState, Violation> {
     let current = work(&mut state, operator);
     current.frames.pop();
     if !current.frames.is_empty() {
@@ -168,10 +175,10 @@ fn ended(universe: &Universe, mut state: State, operator: usize, end: End) -> Re
     }
     let target = current.target.clone();
     match (target, end) {
-        (Target::Binding(slot, seen), End::Report(outcome)) => {
+        (WorkTarget::Binding(slot, seen), End::Report(outcome)) => {
             settle(universe, &mut state, slot, seen.uid, &outcome);
         }
-        (Target::Record(_), End::Revoked(revoked)) => announce(&mut state, operator, &revoked.gone),
+        (WorkTarget::SeenRecord(_), End::Revoked(revoked)) => announce(&mut state, operator, &revoked.gone),
         _ => {}
     }
     leave(&mut state, operator);
@@ -180,7 +187,7 @@ fn ended(universe: &Universe, mut state: State, operator: usize, end: End) -> Re
 
 /// What is gone is counted no longer.
 fn announce(
-    state: &mut State,
+    state: &mut WorldState,
     operator: usize,
     gone: &[(
         crate::api::RecordedCredential,
@@ -204,7 +211,7 @@ fn announce(
     }
 }
 
-pub(super) fn leave(state: &mut State, operator: usize) {
+pub(super) fn leave(state: &mut WorldState, operator: usize) {
     let mind = &mut state.operators[operator];
     mind.work = None;
     mind.is_troubled = false;
@@ -212,7 +219,7 @@ pub(super) fn leave(state: &mut State, operator: usize) {
 }
 
 /// What the status reports from now on.
-fn settle(universe: &Universe, state: &mut State, slot: usize, uid: u8, outcome: &Outcome) {
+fn settle(universe: &Universe, state: &mut WorldState, slot: usize, uid: u8, outcome: &Outcome) {
     if let Some(object) = state.objects[slot].as_mut().filter(|o| o.uid == uid) {
         object.status = universe.statuses.share(ReportedStatus {
             identity: outcome.identity.clone(),
@@ -233,19 +240,19 @@ fn settle(universe: &Universe, state: &mut State, slot: usize, uid: u8, outcome:
 /// makes no difference.
 pub(super) fn step(
     universe: &Universe,
-    state: &State,
+    state: &WorldState,
     operator: usize,
-    mode: Mode,
-) -> Option<Result<State, Violation>> {
+    mode: AnswerMode,
+) -> Option<Result<WorldState, Violation>> {
     let work = state.operators[operator].work.as_ref()?;
     let mut next = state.clone();
     if let Some(call) = &work.call {
         return match (call.is_sent, mode) {
-            (true, Mode::Lost) => {
+            (true, AnswerMode::Lost) => {
                 lose(&mut next, operator);
                 Some(heard(universe, next, operator, Err(Fault::Unavailable)))
             }
-            (false, Mode::Plain) => Some(super::azure::send(universe, next, operator)),
+            (false, AnswerMode::Plain) => Some(super::azure::send(universe, next, operator)),
             _ => None,
         };
     }
@@ -257,7 +264,7 @@ pub(super) fn step(
 }
 
 /// Whoever waits for Azure no longer does.
-pub(super) fn lose(state: &mut State, operator: usize) {
+pub(super) fn lose(state: &mut WorldState, operator: usize) {
     for sent in state.sent.iter_mut().flatten() {
         if sent.operator == Some(operator) {
             sent.operator = None;
@@ -268,10 +275,10 @@ pub(super) fn lose(state: &mut State, operator: usize) {
 /// What came of a step at Azure.
 pub(super) fn heard(
     universe: &Universe,
-    mut state: State,
+    mut state: WorldState,
     operator: usize,
     result: Result<(), Fault>,
-) -> Result<State, Violation> {
+) -> Result<WorldState, Violation> {
     let keeps = state.budget.stale_lists > 0;
     let mind = &mut state.operators[operator];
     let call = mind

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use super::driver::Mode;
-use super::state::{Call, Object, State, Target, grant};
+use super::driver::AnswerMode;
+use super::state::{BindingObject, Call, PassFrame, Work, WorkTarget, WorldState, grant};
 use super::universe::{ACCOUNTS, NAMESPACE, No, Universe};
 use super::view;
 use crate::api::{ManagedIdentityStatus, Reason, ServiceAccountOrigin};
@@ -25,7 +25,7 @@ pub(super) enum Answered {
 /// at once.
 pub(super) fn at_once(
     universe: &Universe,
-    state: &mut State,
+    state: &mut WorldState,
     operator: usize,
     effect: &Effect,
 ) -> Option<Answer> {
@@ -50,7 +50,7 @@ pub(super) fn at_once(
         }
         Effect::Withdraw(names) => {
             let own = match mind.work.as_ref().map(|work| &work.target) {
-                Some(Target::Binding(slot, _)) => Some(*slot),
+                Some(WorkTarget::Binding(slot, _)) => Some(*slot),
                 _ => None,
             };
             let accounts = names.iter().filter_map(|(_, name)| Universe::account(name));
@@ -80,19 +80,19 @@ fn present(carries: Option<No>) -> Present {
 /// Effects that others may come before or after. `None` when this mode makes no difference.
 pub(super) fn perform(
     universe: &Universe,
-    state: &mut State,
+    state: &mut WorldState,
     operator: usize,
     effect: &Effect,
-    mode: Mode,
+    mode: AnswerMode,
 ) -> Option<Answered> {
     let makes_sense = match mode {
-        Mode::Plain => true,
-        Mode::StaleList => matches!(
+        AnswerMode::Plain => true,
+        AnswerMode::StaleList => matches!(
             effect,
             Effect::Observe(..) | Effect::Write(..) | Effect::Delete(..)
         ),
-        Mode::StaleReview => matches!(effect, Effect::Review(_)),
-        Mode::Lost => matches!(
+        AnswerMode::StaleReview => matches!(effect, Effect::Review(_)),
+        AnswerMode::Lost => matches!(
             effect,
             Effect::Record(..) | Effect::AddFinalizer | Effect::RemoveFinalizer
         ),
@@ -119,12 +119,26 @@ pub(super) fn perform(
         Effect::RemoveFinalizer => finalizer(universe, state, operator, false),
         Effect::Confirm => confirm(state, operator),
         Effect::ConfirmUnwanted(subjects) => unwanted(universe, state, operator, subjects),
-        Effect::Record(id, changes) => {
-            commit(universe, state, operator, universe.identity(id), changes);
-            Answer::Done
-        }
+        Effect::Record(id, changes) => commit(universe, state, operator, universe.identity(id), changes),
         Effect::Write(id, input, _) => {
             let identity = universe.identity(id);
+            let own = &input.credential;
+            let record = &state.operators[operator].records[identity].0;
+            let same = record
+                .credentials
+                .iter()
+                .filter(|e| e.subject == own.tuple.subject);
+            let names: Vec<String> = same
+                .map(|e| &e.name)
+                .chain(&input.displaceable)
+                .cloned()
+                .collect();
+            // `Records::begin_write`.
+            let is_recorded = record.credentials.iter().any(|entry| entry.name == own.name);
+            if !is_recorded || is_leaving(state, operator, identity, &own.name) {
+                return Some(Answered::Now(Answer::Outdated));
+            }
+            begin_leave(state, operator, identity, &names);
             let held = cached(universe, state, operator, identity, mode)?;
             return Some(write(universe, state, operator, identity, input, held));
         }
@@ -132,6 +146,7 @@ pub(super) fn perform(
             let identity = universe.identity(id);
             let held = cached(universe, state, operator, identity, mode)?;
             let steps = names.iter().map(|name| Step::Delete(name.clone())).collect();
+            begin_leave(state, operator, identity, names);
             call(
                 state,
                 operator,
@@ -149,7 +164,7 @@ pub(super) fn perform(
         other => unreachable!("answered at once: {other:?}"),
     };
     Some(Answered::Now(match mode {
-        Mode::Lost => Answer::Failed(Refusal {
+        AnswerMode::Lost => Answer::Failed(Refusal {
             reason: Reason::KubernetesUnavailable,
             message: "the answer is lost".to_owned(),
         }),
@@ -159,16 +174,16 @@ pub(super) fn perform(
 
 fn review(
     universe: &Universe,
-    state: &mut State,
+    state: &mut WorldState,
     operator: usize,
     identity: No,
     account: No,
-    mode: Mode,
+    mode: AnswerMode,
 ) -> Option<Answer> {
     let cluster = state.operators[operator].cluster;
     let bit = grant(cluster, identity, account);
     let now = state.granted & bit != 0;
-    let granted = if mode == Mode::StaleReview {
+    let granted = if mode == AnswerMode::StaleReview {
         let before = state.granted_before & bit != 0;
         if before == now {
             return None;
@@ -200,14 +215,14 @@ fn review(
 /// A list of Azure with our own last writes over it. The operator keeps it for the rest of its pass.
 fn list(
     universe: &Universe,
-    state: &mut State,
+    state: &mut WorldState,
     operator: usize,
     identity: No,
-    mode: Mode,
+    mode: AnswerMode,
 ) -> Option<Holdings> {
     let shown = match mode {
-        Mode::StaleList if state.before[identity] == state.azure[identity] => return None,
-        Mode::StaleList => &state.before[identity],
+        AnswerMode::StaleList if state.before[identity] == state.azure[identity] => return None,
+        AnswerMode::StaleList => &state.before[identity],
         _ => &state.azure[identity],
     };
     let mut held = (**shown).clone();
@@ -222,13 +237,13 @@ fn list(
 
 fn cached(
     universe: &Universe,
-    state: &mut State,
+    state: &mut WorldState,
     operator: usize,
     identity: No,
-    mode: Mode,
+    mode: AnswerMode,
 ) -> Option<Holdings> {
     match &state.operators[operator].lists[identity] {
-        Some(_) if mode == Mode::StaleList => None,
+        Some(_) if mode == AnswerMode::StaleList => None,
         Some(known) => Some((**known).clone()),
         None => list(universe, state, operator, identity, mode),
     }
@@ -236,7 +251,7 @@ fn cached(
 
 fn write(
     universe: &Universe,
-    state: &mut State,
+    state: &mut WorldState,
     operator: usize,
     identity: No,
     input: &PlanInput,
@@ -261,7 +276,7 @@ fn write(
     Answered::ByAzure
 }
 
-fn call(state: &mut State, operator: usize, call: Call) {
+fn call(state: &mut WorldState, operator: usize, call: Call) {
     super::driver::work(state, operator).call = Some(call);
 }
 
@@ -289,13 +304,13 @@ fn obstacle(fault: Fault) -> Obstacle {
 }
 
 /// `confirm::compare`.
-fn is_current(seen: &Object, live: Option<&Object>) -> bool {
+fn is_current(seen: &BindingObject, live: Option<&BindingObject>) -> bool {
     live.is_some_and(|live| {
         (live.uid, live.generation, live.deleting) == (seen.uid, seen.generation, seen.deleting)
     })
 }
 
-fn confirmed(state: &State, operator: usize, is_current: bool) -> Answer {
+fn confirmed(state: &WorldState, operator: usize, is_current: bool) -> Answer {
     if is_current {
         Answer::Confirmed {
             after_trouble: state.operators[operator].is_troubled,
@@ -305,17 +320,17 @@ fn confirmed(state: &State, operator: usize, is_current: bool) -> Answer {
     }
 }
 
-fn target(state: &State, operator: usize) -> Target {
+fn target(state: &WorldState, operator: usize) -> WorkTarget {
     let work = state.operators[operator].work.as_ref();
     work.map(|work| work.target.clone()).expect("a pass under way")
 }
 
-fn confirm(state: &mut State, operator: usize) -> Answer {
+fn confirm(state: &mut WorldState, operator: usize) -> Answer {
     match target(state, operator) {
-        Target::Binding(slot, seen) => {
+        WorkTarget::Binding(slot, seen) => {
             confirmed(state, operator, is_current(&seen, state.objects[slot].as_ref()))
         }
-        Target::Record(identity) => {
+        WorkTarget::SeenRecord(identity) => {
             let mind = &mut state.operators[operator];
             let live = state.records[mind.cluster][identity].clone();
             if !live.0.credentials.is_empty() {
@@ -327,8 +342,8 @@ fn confirm(state: &mut State, operator: usize) -> Answer {
 }
 
 /// `object::change_finalizers`: tests the uid and the finalizers, and nothing else.
-fn finalizer(universe: &Universe, state: &mut State, operator: usize, wanted: bool) -> Answer {
-    let Target::Binding(slot, seen) = target(state, operator) else {
+fn finalizer(universe: &Universe, state: &mut WorldState, operator: usize, wanted: bool) -> Answer {
+    let WorkTarget::Binding(slot, seen) = target(state, operator) else {
         return Answer::Outdated;
     };
     let before = state.objects[slot].clone();
@@ -354,14 +369,14 @@ fn finalizer(universe: &Universe, state: &mut State, operator: usize, wanted: bo
 }
 
 /// `confirm::unwanted`.
-fn unwanted(universe: &Universe, state: &State, operator: usize, subjects: &[String]) -> Answer {
-    let Target::Record(identity) = target(state, operator) else {
+fn unwanted(universe: &Universe, state: &WorldState, operator: usize, subjects: &[String]) -> Answer {
+    let WorkTarget::SeenRecord(identity) = target(state, operator) else {
         return Answer::Outdated;
     };
     let cluster = state.operators[operator].cluster;
     let is_wanted = |subject: &String| {
         state.objects.iter().enumerate().any(|(slot, object)| {
-            let wants = |object: &Object| {
+            let wants = |object: &BindingObject| {
                 let named = format!("system:serviceaccount:{NAMESPACE}:{}", ACCOUNTS[object.account]);
                 object.wants(identity, object.account) && named == *subject
             };
@@ -377,14 +392,69 @@ fn unwanted(universe: &Universe, state: &State, operator: usize, subjects: &[Str
     )
 }
 
-/// `Records::commit`: on what is known, and where storage knows better, on that.
-fn commit(universe: &Universe, state: &mut State, operator: usize, identity: No, changes: &[Change]) {
+/// The works of the other passes of this process.
+fn others(state: &WorldState, operator: usize) -> impl Iterator<Item = &Work> {
     let cluster = state.operators[operator].cluster;
+    let all = state.operators.iter().enumerate();
+    let others = all.filter(move |(other, mind)| *other != operator && mind.leads && mind.cluster == cluster);
+    others.filter_map(|(_, mind)| mind.work.as_ref())
+}
+
+/// Whether another pass deletes this credential, and has not taken it off the record yet.
+fn is_leaving(state: &WorldState, operator: usize, identity: No, name: &str) -> bool {
+    let mut frames = others(state, operator).flat_map(|work| &work.frames);
+    frames.any(|frame| {
+        frame
+            .leaving
+            .iter()
+            .any(|leaving| *leaving == (identity, name.to_owned()))
+    })
+}
+
+/// `Records::begin_leave`: what no other pass is writing may leave the record after its deletion.
+fn begin_leave(state: &mut WorldState, operator: usize, identity: No, names: &[String]) {
+    let is_written = |name: &String| {
+        others(state, operator).any(|work| {
+            let call = work.call.as_ref().filter(|call| call.identity == identity);
+            let mut steps = call.into_iter().flat_map(|call| call.steps.iter());
+            steps.any(|step| matches!(step, Step::Put(credential) if credential.name == *name))
+        })
+    };
+    let free = names.iter().filter(|name| !is_written(name));
+    let free = free.map(|name| (identity, name.clone())).collect();
+    frame(state, operator).leaving = free;
+}
+
+fn frame(state: &mut WorldState, operator: usize) -> &mut PassFrame {
+    let frames = &mut super::driver::work(state, operator).frames;
+    frames.last_mut().expect("a pass under way")
+}
+
+/// `Records::commit`: on what is known, and where storage knows better, on that. What somebody is writing
+/// stays on record.
+fn commit(
+    universe: &Universe,
+    state: &mut WorldState,
+    operator: usize,
+    identity: No,
+    changes: &[Change],
+) -> Answer {
+    let cluster = state.operators[operator].cluster;
+    let leaving = frame(state, operator).leaving.clone();
+    let may_leave = |name: &String| leaving.contains(&(identity, name.clone()));
+    let stays = |change: &&Change| !matches!(change, Change::Gone { name } if !may_leave(name));
+    let allowed: Vec<Change> = changes.iter().filter(stays).cloned().collect();
+    let answer = if allowed.len() == changes.len() {
+        Answer::Done
+    } else {
+        Answer::Outdated
+    };
+    let changes = allowed;
     let stored = state.records[cluster][identity].clone();
     let known = state.operators[operator].records[identity].clone();
     let after = |base: &ManagedIdentityStatus| {
         let mut status = base.clone();
-        record::apply(&mut status, changes);
+        record::apply(&mut status, &changes);
         universe.record(status)
     };
     let from_known = after(&known.0);
@@ -404,4 +474,5 @@ fn commit(universe: &Universe, state: &mut State, operator: usize, identity: No,
             written.clone()
         };
     }
+    answer
 }

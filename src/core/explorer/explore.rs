@@ -2,9 +2,9 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::driver::{self, Mode};
+use super::driver::{self, AnswerMode};
 use super::moves::{Event, settled, successors};
-use super::state::{Budget, State};
+use super::state::{Budget, WorldState};
 use super::universe::Universe;
 use super::{azure, check};
 
@@ -24,7 +24,7 @@ pub(super) struct Explored {
 
 #[derive(Default)]
 struct Graph {
-    numbers: HashMap<State, usize>,
+    numbers: HashMap<WorldState, usize>,
     /// By number: where it was first reached from.
     from: Vec<Option<(usize, Event)>>,
     /// By number: what leads to it without faults and people.
@@ -32,7 +32,7 @@ struct Graph {
 }
 
 impl Graph {
-    fn number(&mut self, state: &State, from: Option<(usize, Event)>) -> (usize, bool) {
+    fn number(&mut self, state: &WorldState, from: Option<(usize, Event)>) -> (usize, bool) {
         if let Some(number) = self.numbers.get(state) {
             return (*number, false);
         }
@@ -60,14 +60,14 @@ impl Graph {
         events
     }
 
-    fn state(&self, number: usize) -> &State {
+    fn state(&self, number: usize) -> &WorldState {
         let found = self.numbers.iter().find(|(_, n)| **n == number);
         found.map(|(state, _)| state).expect("a known state")
     }
 }
 
 /// The effect that is carried out next, in short.
-fn awaited(state: &State, operator: usize) -> String {
+fn awaited(state: &WorldState, operator: usize) -> String {
     let work = state.operators[operator].work.as_ref();
     let effect = work
         .and_then(|work| work.frames.last())
@@ -76,7 +76,7 @@ fn awaited(state: &State, operator: usize) -> String {
 }
 
 /// Explores all that can come of a start.
-pub(super) fn explore(universe: &Universe, start: State) -> Result<Explored, String> {
+pub(super) fn explore(universe: &Universe, start: WorldState) -> Result<Explored, String> {
     let mut graph = Graph::default();
     graph.number(&start, None);
     let mut open = VecDeque::from([(0, start)]);
@@ -158,13 +158,17 @@ fn always_quiet_in_the_end(graph: &Graph, quiet: &[usize]) -> Result<(), String>
 }
 
 /// Nothing is under way, every operator sees everything, and no pass changes anything.
-fn is_quiet(universe: &Universe, state: &State, known: &mut HashMap<State, bool>) -> Result<bool, String> {
+fn is_quiet(
+    universe: &Universe,
+    state: &WorldState,
+    known: &mut HashMap<WorldState, bool>,
+) -> Result<bool, String> {
     let is_idle = state.sent.iter().all(Option::is_none) && state.operators.iter().all(|o| o.work.is_none());
     if !is_idle || settled(universe, state) != *state {
         return Ok(false);
     }
     // What may still happen is nothing that a pass knows of.
-    let calm = State {
+    let calm = WorldState {
         budget: Budget::default(),
         ..state.clone()
     };
@@ -176,7 +180,7 @@ fn is_quiet(universe: &Universe, state: &State, known: &mut HashMap<State, bool>
     Ok(quiet)
 }
 
-fn no_pass_changes(universe: &Universe, state: &State) -> Result<bool, String> {
+fn no_pass_changes(universe: &Universe, state: &WorldState) -> Result<bool, String> {
     for operator in 0..state.operators.len() {
         if !state.sees_all(universe, operator) {
             return Ok(false);
@@ -194,12 +198,12 @@ fn no_pass_changes(universe: &Universe, state: &State) -> Result<bool, String> {
 }
 
 /// What a pass leads to that nothing disturbs.
-fn undisturbed(universe: &Universe, mut state: State, operator: usize) -> Result<State, String> {
+fn undisturbed(universe: &Universe, mut state: WorldState, operator: usize) -> Result<WorldState, String> {
     for _ in 0..MAX_EFFECTS {
         if state.operators[operator].work.is_none() {
             return Ok(settled(universe, &state));
         }
-        state = if let Some(next) = driver::step(universe, &state, operator, Mode::Plain) {
+        state = if let Some(next) = driver::step(universe, &state, operator, AnswerMode::Plain) {
             next?
         } else {
             let sent = state.sent.iter().position(Option::is_some);

@@ -1,8 +1,8 @@
 //! Everything that can happen next.
 
 use super::azure;
-use super::driver::{self, Mode, Violation};
-use super::state::{Budget, State};
+use super::driver::{self, AnswerMode, Violation};
+use super::state::{Budget, WorldState};
 use super::tenant::{self, Kind};
 use super::universe::{No, Universe};
 
@@ -22,7 +22,7 @@ pub(super) enum Event {
     },
     Stale {
         operator: usize,
-        mode: Mode,
+        mode: AnswerMode,
     },
     /// Azure has carried its write out.
     Commit {
@@ -81,10 +81,10 @@ impl Event {
 /// Everything that can happen next, with what it leads to.
 pub(super) fn successors(
     universe: &Universe,
-    state: &State,
-) -> Result<Vec<(Event, State)>, (Event, Violation)> {
+    state: &WorldState,
+) -> Result<Vec<(Event, WorldState)>, (Event, Violation)> {
     let mut next = Vec::new();
-    let mut take = |event: Event, result: Option<Result<State, Violation>>| match result {
+    let mut take = |event: Event, result: Option<Result<WorldState, Violation>>| match result {
         Some(Ok(state)) => {
             next.push((event, state));
             Ok(())
@@ -105,9 +105,9 @@ pub(super) fn successors(
         }
         take(
             Event::Step { operator },
-            driver::step(universe, state, operator, Mode::Plain),
+            driver::step(universe, state, operator, AnswerMode::Plain),
         )?;
-        for mode in [Mode::StaleList, Mode::StaleReview, Mode::Lost] {
+        for mode in [AnswerMode::StaleList, AnswerMode::StaleReview, AnswerMode::Lost] {
             if let Some(misled) = spend(state, mode) {
                 take(
                     Event::Stale { operator, mode },
@@ -128,28 +128,28 @@ pub(super) fn successors(
     Ok(next)
 }
 
-fn spend(state: &State, mode: Mode) -> Option<State> {
+fn spend(state: &WorldState, mode: AnswerMode) -> Option<WorldState> {
     let budget = |budget: &mut Budget| match mode {
-        Mode::StaleList => budget
+        AnswerMode::StaleList => budget
             .stale_lists
             .checked_sub(1)
             .map(|left| budget.stale_lists = left),
-        Mode::StaleReview => budget
+        AnswerMode::StaleReview => budget
             .stale_reviews
             .checked_sub(1)
             .map(|left| budget.stale_reviews = left),
-        Mode::Lost => budget.losses.checked_sub(1).map(|left| budget.losses = left),
-        Mode::Plain => Some(()),
+        AnswerMode::Lost => budget.losses.checked_sub(1).map(|left| budget.losses = left),
+        AnswerMode::Plain => Some(()),
     };
     let mut left = state.budget;
     budget(&mut left)?;
-    Some(State {
+    Some(WorldState {
         budget: left,
         ..state.clone()
     })
 }
 
-fn faults(universe: &Universe, state: &State, next: &mut Vec<(Event, State)>) {
+fn faults(universe: &Universe, state: &WorldState, next: &mut Vec<(Event, WorldState)>) {
     for (operator, mind) in state.operators.iter().enumerate() {
         // One that has lost the lease ends; it does not come back into the middle of a pass.
         if !mind.leads && mind.work.is_none() && state.budget.takeovers > 0 {
@@ -174,7 +174,7 @@ fn faults(universe: &Universe, state: &State, next: &mut Vec<(Event, State)>) {
     }
 }
 
-fn time(universe: &Universe, state: &State, next: &mut Vec<(Event, State)>) {
+fn time(universe: &Universe, state: &WorldState, next: &mut Vec<(Event, WorldState)>) {
     let is_recent = |o: &super::state::Operator| o.recent.iter().any(|recent| !recent.is_empty());
     if state.before != state.azure || state.operators.iter().any(is_recent) {
         next.push((Event::TimePasses, settled(universe, state)));
@@ -208,7 +208,7 @@ fn time(universe: &Universe, state: &State, next: &mut Vec<(Event, State)>) {
 }
 
 /// Lists show what there is.
-pub(super) fn settled(universe: &Universe, state: &State) -> State {
+pub(super) fn settled(universe: &Universe, state: &WorldState) -> WorldState {
     let mut later = state.clone();
     later.before.clone_from(&later.azure);
     for operator in &mut later.operators {

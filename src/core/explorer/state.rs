@@ -1,7 +1,7 @@
 //! What a state of the world consists of.
 
 use super::pool::Shared;
-use super::universe::{Machine, No, Record, Universe};
+use super::universe::{No, PassMachine, SeenRecord, Universe};
 use crate::core::plan::{Plan, Step};
 use crate::core::reconcile::{Effect, ReportedStatus, Safeguard};
 use crate::core::{Fault, Holdings};
@@ -10,7 +10,7 @@ use crate::core::{Fault, Holdings};
 // Each of them is a mark of its own on the object.
 #[allow(clippy::struct_excessive_bools)]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Object {
+pub(super) struct BindingObject {
     pub uid: u8,
     pub generation: u8,
     pub identity: No,
@@ -25,7 +25,7 @@ pub(super) struct Object {
     pub status: Shared<ReportedStatus>,
 }
 
-impl Object {
+impl BindingObject {
     pub fn wants(&self, identity: No, account: No) -> bool {
         !self.deleting && self.identity == identity && self.account == account
     }
@@ -33,18 +33,20 @@ impl Object {
 
 /// What a pass is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Target {
+pub(super) enum WorkTarget {
     /// A binding, as it was seen when the pass began.
-    Binding(usize, Object),
-    Record(No),
+    Binding(usize, BindingObject),
+    SeenRecord(No),
 }
 
 /// A pass, and the effect that it waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Frame {
-    pub machine: Shared<Machine>,
+pub(super) struct PassFrame {
+    pub machine: Shared<PassMachine>,
     pub effect: Shared<Effect>,
     pub safeguard: Shared<Safeguard>,
+    /// By identity and name: what it deletes at Azure, and may take off the record after that.
+    pub leaving: Vec<(No, String)>,
 }
 
 /// Writes at Azure that an effect asks for.
@@ -64,9 +66,9 @@ pub(super) struct Call {
 /// The work of an operator.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Work {
-    pub target: Target,
+    pub target: WorkTarget,
     /// The pass, and within it the one over a record.
-    pub frames: Vec<Frame>,
+    pub frames: Vec<PassFrame>,
     pub call: Option<Call>,
     pub during: During,
 }
@@ -76,7 +78,7 @@ pub(super) struct Work {
 pub(super) struct During {
     /// Somebody has done something, or the view was late.
     pub is_disturbed: bool,
-    /// Grants that were withdrawn, as in [`State::granted`].
+    /// Grants that were withdrawn, as in [`WorldState::granted`].
     pub withdrawn: u8,
 }
 
@@ -87,9 +89,9 @@ pub(super) struct Operator {
     /// Holds the lease of its cluster.
     pub leads: bool,
     /// By slot: what the watch has shown.
-    pub objects: Vec<Option<Object>>,
+    pub objects: Vec<Option<BindingObject>>,
     /// By identity: what the watch has shown, or we have written.
-    pub records: Vec<Shared<Record>>,
+    pub records: Vec<Shared<SeenRecord>>,
     /// By slot: what the last review of its pair said.
     pub reviewed: Vec<Option<bool>>,
     /// By identity and name, see [`bit`]: credentials that nobody has been known to want.
@@ -141,7 +143,7 @@ pub(super) struct Budget {
 
 /// The world.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct State {
+pub(super) struct WorldState {
     /// By identity.
     pub azure: Vec<Shared<Holdings>>,
     /// What a stale list shows.
@@ -149,9 +151,9 @@ pub(super) struct State {
     /// By identity.
     pub sent: Vec<Option<Sent>>,
     /// By slot.
-    pub objects: Vec<Option<Object>>,
+    pub objects: Vec<Option<BindingObject>>,
     /// By cluster and identity.
-    pub records: Vec<Vec<Shared<Record>>>,
+    pub records: Vec<Vec<Shared<SeenRecord>>>,
     /// By cluster and account: the identity whose ids the ServiceAccount carries.
     pub carries: [[Option<No>; 2]; 2],
     /// By cluster, identity and account, see [`grant`].
@@ -167,12 +169,12 @@ pub(super) struct State {
     pub budget: Budget,
 }
 
-/// Bit of a grant in [`State::granted`].
+/// Bit of a grant in [`WorldState::granted`].
 pub(super) fn grant(cluster: No, identity: No, account: No) -> u8 {
     1 << (cluster * 4 + identity * 2 + account)
 }
 
-impl State {
+impl WorldState {
     pub fn is_granted(&self, cluster: No, identity: No, account: No) -> bool {
         self.granted & grant(cluster, identity, account) != 0
     }
@@ -225,8 +227,8 @@ impl State {
 
 impl Operator {
     /// Takes in what the watch shows.
-    pub fn see(&mut self, slot: usize, object: Option<Object>) {
-        let pair = |object: &Option<Object>| object.as_ref().map(|o| (o.identity, o.account));
+    pub fn see(&mut self, slot: usize, object: Option<BindingObject>) {
+        let pair = |object: &Option<BindingObject>| object.as_ref().map(|o| (o.identity, o.account));
         if pair(&self.objects[slot]) != pair(&object) {
             self.reviewed[slot] = None;
         }

@@ -2,7 +2,7 @@
 
 use super::azure;
 use super::moves::Event;
-use super::state::{Object, State, grant};
+use super::state::{BindingObject, WorldState, grant};
 use super::universe::{ACCOUNTS, No, Universe};
 use crate::api::{
     CredentialOrigin, CredentialStatus, IdentityStatus, ServiceAccountOrigin, ServiceAccountStatus,
@@ -35,7 +35,7 @@ pub(super) enum Kind {
 }
 
 /// What everybody can do now.
-pub(super) fn moves(universe: &Universe, state: &State, next: &mut Vec<(Event, State)>) {
+pub(super) fn moves(universe: &Universe, state: &WorldState, next: &mut Vec<(Event, WorldState)>) {
     if state.budget.tenant > 0 {
         for slot in 0..state.objects.len() {
             for kind in &universe.tenant {
@@ -96,7 +96,13 @@ fn pairs(universe: &Universe) -> Vec<(No, No, No)> {
     pairs
 }
 
-fn tenant(universe: &Universe, state: &State, slot: usize, kind: Kind, next: &mut Vec<(Event, State)>) {
+fn tenant(
+    universe: &Universe,
+    state: &WorldState,
+    slot: usize,
+    kind: Kind,
+    next: &mut Vec<(Event, WorldState)>,
+) {
     let mut done = state.clone();
     done.budget.tenant -= 1;
     match &mut done.objects[slot] {
@@ -139,8 +145,8 @@ fn tenant(universe: &Universe, state: &State, slot: usize, kind: Kind, next: &mu
 }
 
 /// A binding as it is made: of the first account and identity.
-pub(super) fn fresh(universe: &Universe, uid: u8) -> Object {
-    Object {
+pub(super) fn fresh(universe: &Universe, uid: u8) -> BindingObject {
+    BindingObject {
         uid,
         generation: 1,
         identity: 0,
@@ -156,7 +162,7 @@ pub(super) fn fresh(universe: &Universe, uid: u8) -> Object {
 }
 
 /// Whether it makes a difference.
-fn change(universe: &Universe, object: &mut Object, kind: Kind) -> bool {
+fn change(universe: &Universe, object: &mut BindingObject, kind: Kind) -> bool {
     let before = object.clone();
     let is_live = !object.deleting;
     match kind {
@@ -207,7 +213,7 @@ fn lies(universe: &Universe) -> ReportedStatus {
 }
 
 /// Azure takes one write at a time from people, too.
-fn people(universe: &Universe, state: &State, next: &mut Vec<(Event, State)>) {
+fn people(universe: &Universe, state: &WorldState, next: &mut Vec<(Event, WorldState)>) {
     let mut steps = Vec::new();
     for made in [Universe::equal(), Universe::conflicting()] {
         if state.azure[0].named(&made.name).is_none() {

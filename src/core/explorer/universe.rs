@@ -36,9 +36,9 @@ pub(super) type No = usize;
 
 /// A record as it stands in Kubernetes; an empty one is none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Record(pub ManagedIdentityStatus);
+pub(super) struct SeenRecord(pub ManagedIdentityStatus);
 
-impl Hash for Record {
+impl Hash for SeenRecord {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.0.credentials.hash(state);
         self.0.held.hash(state);
@@ -48,7 +48,7 @@ impl Hash for Record {
 
 /// Either pass of the product.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Machine {
+pub(super) enum PassMachine {
     Binding(BindingPass),
     Revocation(RevocationPass),
 }
@@ -56,7 +56,7 @@ pub(super) enum Machine {
 /// Cluster, issuer, identity, account, and whether it is suspended.
 type Spec = (No, No, No, No, bool);
 
-type Transition = (Shared<Machine>, Shared<Effect>);
+type Transition = (Shared<PassMachine>, Shared<Effect>);
 
 /// The world of one case.
 #[derive(Default)]
@@ -69,9 +69,9 @@ pub(super) struct Universe {
     /// Credentials that somebody else may make, and credentials that may be edited, in Azure.
     pub people: bool,
     pub holdings: Pool<Holdings>,
-    pub records: Pool<Record>,
+    pub records: Pool<SeenRecord>,
     pub statuses: Pool<ReportedStatus>,
-    pub machines: Pool<Machine>,
+    pub machines: Pool<PassMachine>,
     pub effects: Pool<Effect>,
     pub answers: Pool<Answer>,
     pub safeguards: Pool<Safeguard>,
@@ -99,16 +99,16 @@ impl Universe {
     }
 
     /// The product's transition function.
-    pub fn next(&self, machine: &Shared<Machine>, answer: Answer) -> Transition {
+    pub fn next(&self, machine: &Shared<PassMachine>, answer: Answer) -> Transition {
         let answer = self.answers.share(answer);
         let key = (machine.number(), answer.number());
         if let Some(known) = self.transitions.borrow().get(&key) {
             return known.clone();
         }
-        let mut machine: Machine = (**machine).clone();
+        let mut machine: PassMachine = (**machine).clone();
         let effect = match &mut machine {
-            Machine::Binding(pass) => pass.next((*answer).clone()),
-            Machine::Revocation(pass) => pass.next((*answer).clone()),
+            PassMachine::Binding(pass) => pass.next((*answer).clone()),
+            PassMachine::Revocation(pass) => pass.next((*answer).clone()),
         };
         let result = (self.machines.share(machine), self.effects.share(effect));
         self.transitions.borrow_mut().insert(key, result.clone());
@@ -212,11 +212,11 @@ impl Universe {
         self.holdings.share(holdings)
     }
 
-    pub fn record(&self, mut status: ManagedIdentityStatus) -> Shared<Record> {
+    pub fn record(&self, mut status: ManagedIdentityStatus) -> Shared<SeenRecord> {
         status.credentials.sort_by(|a, b| a.name.cmp(&b.name));
         if status.credentials.is_empty() {
             status = ManagedIdentityStatus::default();
         }
-        self.records.share(Record(status))
+        self.records.share(SeenRecord(status))
     }
 }

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use super::state::{Object, Operator, State, bit};
+use super::state::{BindingObject, Operator, WorldState, bit};
 use super::universe::{ACCOUNTS, NAMESPACE, No, Universe};
 use crate::api::{CredentialState, DeletionPolicy, RecordedCredential};
-use crate::core::reconcile::revoke::{Entry, Orphans, Owner, Situation};
+use crate::core::reconcile::revoke::{Orphans, OwnedEntry, Owner, Situation};
 use crate::core::reconcile::{Contender, Held, Known, Reported, Subject};
 use crate::core::{Desired, grant};
 
@@ -25,7 +25,12 @@ pub(super) fn slot(name: &str) -> Option<usize> {
     name.strip_prefix("binding-")?.parse().ok()
 }
 
-pub(super) fn desired(universe: &Universe, state: &State, cluster: No, object: &Object) -> Desired {
+pub(super) fn desired(
+    universe: &Universe,
+    state: &WorldState,
+    cluster: No,
+    object: &BindingObject,
+) -> Desired {
     universe.desired(
         cluster,
         state.issuers[cluster],
@@ -37,10 +42,10 @@ pub(super) fn desired(universe: &Universe, state: &State, cluster: No, object: &
 
 pub(super) fn subject(
     universe: &Universe,
-    state: &State,
+    state: &WorldState,
     cluster: No,
     slot: usize,
-    object: &Object,
+    object: &BindingObject,
 ) -> Subject {
     Subject {
         namespace: NAMESPACE.to_owned(),
@@ -61,10 +66,10 @@ pub(super) fn subject(
 
 pub(super) fn known(
     universe: &Universe,
-    state: &State,
+    state: &WorldState,
     operator: &Operator,
     slot: usize,
-    object: &Object,
+    object: &BindingObject,
 ) -> Known {
     let desired = desired(universe, state, operator.cluster, object);
     let others = wanting(operator, Some(slot), object.identity, object.account);
@@ -98,7 +103,12 @@ fn wanting(operator: &Operator, but: Option<usize>, identity: No, account: No) -
 }
 
 /// `Index::contenders`: all bindings annotate, with the same lifetime of tokens.
-fn contenders(universe: &Universe, operator: &Operator, slot: usize, object: &Object) -> Vec<Contender> {
+fn contenders(
+    universe: &Universe,
+    operator: &Operator,
+    slot: usize,
+    object: &BindingObject,
+) -> Vec<Contender> {
     let all = operator.objects.iter().enumerate();
     let mut older: Vec<(u8, Contender)> = all
         .filter(|(other, _)| *other != slot)
@@ -142,7 +152,7 @@ fn held(
     universe: &Universe,
     operator: &Operator,
     slot: usize,
-    object: &Object,
+    object: &BindingObject,
     desired: &Desired,
 ) -> Vec<Held> {
     let mut held = Vec::new();
@@ -187,7 +197,7 @@ fn held(
     held
 }
 
-fn issuers(state: &State, operator: &Operator) -> Vec<String> {
+fn issuers(state: &WorldState, operator: &Operator) -> Vec<String> {
     let records = operator.records.iter();
     let mut issuers: Vec<String> = records
         .flat_map(|record| record.0.former_issuers.iter().map(|f| f.issuer.clone()))
@@ -231,7 +241,12 @@ pub(super) fn bit_of(cluster: No, identity: No, name: &str) -> u16 {
 }
 
 /// `identities::situation`. Notes what nobody wants, as that does.
-pub(super) fn situation(universe: &Universe, state: &mut State, operator: usize, identity: No) -> Situation {
+pub(super) fn situation(
+    universe: &Universe,
+    state: &mut WorldState,
+    operator: usize,
+    identity: No,
+) -> Situation {
     let (clock, issuers) = (state.clock, state.issuers);
     let operator = &mut state.operators[operator];
     let cluster = operator.cluster;
@@ -246,7 +261,7 @@ pub(super) fn situation(universe: &Universe, state: &mut State, operator: usize,
             operator.unwanted &= !bit;
             operator.ripe &= !bit;
         }
-        entries.push(Entry {
+        entries.push(OwnedEntry {
             unwanted_for: if operator.ripe & bit == 0 {
                 Duration::ZERO
             } else {

@@ -34,11 +34,11 @@ pub struct Apply {
     outcome: Outcome,
     /// The issuer of a credential that had to give way in this pass.
     displaced: Option<String>,
-    stage: Stage,
+    stage: ApplyStage,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Stage {
+enum ApplyStage {
     Start,
     Review,
     /// The pair of the spec is denied, and was not before.
@@ -98,7 +98,7 @@ impl Apply {
             known,
             outcome,
             displaced: None,
-            stage: Stage::Start,
+            stage: ApplyStage::Start,
         }
     }
 
@@ -117,66 +117,66 @@ impl Apply {
                 return self.invalid(invalid, &answer);
             }
         };
-        match (std::mem::replace(&mut self.stage, Stage::Start), answer) {
-            (Stage::Start, Answer::Begin) => {
-                self.stage = Stage::Review;
+        match (std::mem::replace(&mut self.stage, ApplyStage::Start), answer) {
+            (ApplyStage::Start, Answer::Begin) => {
+                self.stage = ApplyStage::Review;
                 Effect::Review(desired.grant())
             }
-            (Stage::Review, Answer::Reviewed(review)) => self.reviewed(&desired, review),
-            (Stage::ConfirmDenied, Answer::Confirmed { after_trouble: true }) => {
-                self.stage = Stage::ReviewDenied;
+            (ApplyStage::Review, Answer::Reviewed(review)) => self.reviewed(&desired, review),
+            (ApplyStage::ConfirmDenied, Answer::Confirmed { after_trouble: true }) => {
+                self.stage = ApplyStage::ReviewDenied;
                 Effect::Review(desired.grant())
             }
-            (Stage::ConfirmDenied, Answer::Confirmed { after_trouble: false })
-            | (Stage::ReviewDenied, Answer::Reviewed(Ok(Review::Denied))) => self.deny(&desired),
+            (ApplyStage::ConfirmDenied, Answer::Confirmed { after_trouble: false })
+            | (ApplyStage::ReviewDenied, Answer::Reviewed(Ok(Review::Denied))) => self.deny(&desired),
             // Reviewed again, it was granted after all, or nobody can tell: the next pass knows.
-            (Stage::RevokeDenied(..), Answer::Revoked(revoked)) if revoked.unsure => {
+            (ApplyStage::RevokeDenied(..), Answer::Revoked(revoked)) if revoked.unsure => {
                 Effect::End(End::Outdated)
             }
-            (Stage::RevokeDenied(mut due, mut all), Answer::Revoked(revoked)) => {
+            (ApplyStage::RevokeDenied(mut due, mut all), Answer::Revoked(revoked)) => {
                 if let Some((identity, _)) = due.pop() {
                     self.forget(&identity, &revoked);
                 }
                 all.merge(revoked);
                 self.deny_next(&desired, due, all)
             }
-            (Stage::WithdrawDenied(obstacle), Answer::Annotated(result)) => {
+            (ApplyStage::WithdrawDenied(obstacle), Answer::Annotated(result)) => {
                 self.outcome.service_account = None;
                 let refused = result.err().map(|r| ConditionState::no(r.reason, r.message));
                 self.outcome.overall = obstacle.or(refused);
                 self.end()
             }
-            (Stage::Contend(at), Answer::Reviewed(review)) => self.contended(&desired, at, &review),
-            (Stage::Observe, Answer::Observed(observed)) => match observed {
+            (ApplyStage::Contend(at), Answer::Reviewed(review)) => self.contended(&desired, at, &review),
+            (ApplyStage::Observe, Answer::Observed(observed)) => match observed {
                 Ok(snapshot) => self.observed(&desired, snapshot),
                 Err(obstacle) => self.unresolved(&desired, &obstacle),
             },
-            (Stage::Rebuild(snapshot), Answer::Done) => self.planned(&desired, *snapshot),
-            (Stage::LookWhileSuspended(snapshot), Answer::Found(account)) => {
+            (ApplyStage::Rebuild(snapshot), Answer::Done) => self.planned(&desired, *snapshot),
+            (ApplyStage::LookWhileSuspended(snapshot), Answer::Found(account)) => {
                 let input = self.input(&desired);
                 suspended::look(&mut self.outcome, &desired, &input, &snapshot, account.as_ref());
                 self.end()
             }
-            (Stage::Confirm(act), Answer::Confirmed { after_trouble: true }) => {
-                self.stage = Stage::ReviewAgain(act);
+            (ApplyStage::Confirm(act), Answer::Confirmed { after_trouble: true }) => {
+                self.stage = ApplyStage::ReviewAgain(act);
                 Effect::Review(desired.grant())
             }
-            (Stage::Confirm(act), Answer::Confirmed { after_trouble: false }) => {
+            (ApplyStage::Confirm(act), Answer::Confirmed { after_trouble: false }) => {
                 self.confirmed(&desired, act)
             }
             // What was answered before the trouble may have been wrong: the next pass knows.
-            (Stage::ReviewAgain(act), Answer::Reviewed(Ok(Review::Granted | Review::Disabled))) => {
+            (ApplyStage::ReviewAgain(act), Answer::Reviewed(Ok(Review::Granted | Review::Disabled))) => {
                 self.confirmed(&desired, act)
             }
-            (Stage::Record(act), Answer::Done) => self.recorded(&desired, act),
-            (Stage::Write(act, attempt), Answer::Written(written)) => {
+            (ApplyStage::Record(act), Answer::Done) => self.recorded(&desired, act),
+            (ApplyStage::Write(act, attempt), Answer::Written(written)) => {
                 self.written(&desired, act, attempt, written)
             }
-            (Stage::Displaced(snapshot), Answer::Done) => self.trusted(&desired, snapshot),
-            (Stage::FindAccount(snapshot), Answer::Found(account)) => {
+            (ApplyStage::Displaced(snapshot), Answer::Done) => self.trusted(&desired, snapshot),
+            (ApplyStage::FindAccount(snapshot), Answer::Found(account)) => {
                 self.found(&desired, &snapshot, account.as_ref())
             }
-            (Stage::Annotate(annotating), Answer::Annotated(result)) => match result {
+            (ApplyStage::Annotate(annotating), Answer::Annotated(result)) => match result {
                 Ok(uid) => {
                     self.outcome.client_id_replaced = annotating.replaces_client_id;
                     self.annotated(&desired, uid, annotating.origin)
@@ -186,13 +186,13 @@ impl Apply {
                     self.revoke_earlier(&desired)
                 }
             },
-            (Stage::WithdrawEarlier, Answer::Annotated(result)) => {
+            (ApplyStage::WithdrawEarlier, Answer::Annotated(result)) => {
                 if let Err(refusal) = result {
                     self.outcome.annotated = ConditionState::no(refusal.reason, refusal.message);
                 }
                 self.revoke_earlier(&desired)
             }
-            (Stage::RevokeEarlier(rest), Answer::Revoked(revoked)) => {
+            (ApplyStage::RevokeEarlier(rest), Answer::Revoked(revoked)) => {
                 self.earlier_revoked(&revoked);
                 self.revoke_next(rest)
             }

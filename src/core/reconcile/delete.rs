@@ -19,12 +19,12 @@ use crate::core::{ConditionState, Credential, Fault, IdentityId, Outcome, desire
 pub struct Delete {
     subject: Subject,
     known: Known,
-    stage: Stage,
+    stage: DeleteStage,
     revoked: Revoked,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Stage {
+enum DeleteStage {
     Start,
     Confirm,
     Definition,
@@ -43,7 +43,7 @@ impl Delete {
         Self {
             subject,
             known,
-            stage: Stage::Start,
+            stage: DeleteStage::Start,
             revoked: Revoked::default(),
         }
     }
@@ -51,11 +51,11 @@ impl Delete {
     // An arm for each step of the way, also where two end alike.
     #[allow(clippy::match_same_arms)]
     pub(super) fn next(&mut self, answer: Answer) -> Effect {
-        match (std::mem::replace(&mut self.stage, Stage::Start), answer) {
+        match (std::mem::replace(&mut self.stage, DeleteStage::Start), answer) {
             (_, Answer::Outdated) => Effect::End(End::Outdated),
             // What is released is let go of, whatever Kubernetes says to the ServiceAccount.
-            (Stage::Disown, Answer::Failed(_)) if self.subject.is_released => self.remove_finalizer(),
-            (Stage::Disown, Answer::Failed(refusal)) => self.refused(&Refusal {
+            (DeleteStage::Disown, Answer::Failed(_)) if self.subject.is_released => self.remove_finalizer(),
+            (DeleteStage::Disown, Answer::Failed(refusal)) => self.refused(&Refusal {
                 message: format!(
                     "{}. The ServiceAccount is to stay: take its ownerReference off by hand",
                     refusal.message
@@ -63,39 +63,39 @@ impl Delete {
                 ..refusal
             }),
             (_, Answer::Failed(refusal)) => self.refused(&refusal),
-            (Stage::Start, Answer::Begin) if self.subject.has_finalizer => {
-                self.stage = Stage::Confirm;
+            (DeleteStage::Start, Answer::Begin) if self.subject.has_finalizer => {
+                self.stage = DeleteStage::Confirm;
                 Effect::Confirm
             }
-            (Stage::Start, Answer::Begin) => Effect::End(End::Nothing),
-            (Stage::Confirm, Answer::Confirmed { .. }) => {
+            (DeleteStage::Start, Answer::Begin) => Effect::End(End::Nothing),
+            (DeleteStage::Confirm, Answer::Confirmed { .. }) => {
                 if self.subject.is_released {
                     return self.let_go(CredentialState::Released);
                 }
                 if self.subject.deletion_policy == DeletionPolicy::Retain {
                     return self.let_go(CredentialState::Retained);
                 }
-                self.stage = Stage::Definition;
+                self.stage = DeleteStage::Definition;
                 Effect::ReadDefinition
             }
             // Nobody deletes a definition to take every workload's access away at one stroke.
-            (Stage::Definition, Answer::Definition { is_going: true }) => {
+            (DeleteStage::Definition, Answer::Definition { is_going: true }) => {
                 self.let_go(CredentialState::Released)
             }
-            (Stage::Definition, Answer::Definition { is_going: false }) => {
+            (DeleteStage::Definition, Answer::Definition { is_going: false }) => {
                 let left = self.per_identity(|held| held.heir.as_ref().map(|heir| want(held, heir)));
                 self.leave(left)
             }
-            (Stage::Mark(rest), Answer::Done) => self.mark(rest),
-            (Stage::Disown, Answer::Done) => self.remove_finalizer(),
-            (Stage::Leave(rest), Answer::Done) => self.leave(rest),
-            (Stage::Revoke(rest), Answer::Revoked(revoked)) => {
+            (DeleteStage::Mark(rest), Answer::Done) => self.mark(rest),
+            (DeleteStage::Disown, Answer::Done) => self.remove_finalizer(),
+            (DeleteStage::Leave(rest), Answer::Done) => self.leave(rest),
+            (DeleteStage::Revoke(rest), Answer::Revoked(revoked)) => {
                 self.revoked.merge(revoked);
                 self.revoke(rest)
             }
-            (Stage::Withdraw, Answer::Annotated(Ok(_))) => self.remove_finalizer(),
-            (Stage::Withdraw, Answer::Annotated(Err(refusal))) => self.refused(&refusal),
-            (Stage::RemoveFinalizer, Answer::Done) => Effect::End(End::Nothing),
+            (DeleteStage::Withdraw, Answer::Annotated(Ok(_))) => self.remove_finalizer(),
+            (DeleteStage::Withdraw, Answer::Annotated(Err(refusal))) => self.refused(&refusal),
+            (DeleteStage::RemoveFinalizer, Answer::Done) => Effect::End(End::Nothing),
             _ => Effect::End(End::Outdated),
         }
     }
@@ -140,7 +140,7 @@ impl Delete {
 
     fn mark(&mut self, mut rest: Vec<(IdentityId, Vec<Change>)>) -> Effect {
         if let Some((identity, changes)) = rest.pop() {
-            self.stage = Stage::Mark(rest);
+            self.stage = DeleteStage::Mark(rest);
             return Effect::Record(identity, changes);
         }
         // A ServiceAccount that `create: true` made would be collected with its owner. Where access is to
@@ -156,13 +156,13 @@ impl Delete {
     }
 
     fn disown(&mut self, account: ServiceAccountStatus) -> Effect {
-        self.stage = Stage::Disown;
+        self.stage = DeleteStage::Disown;
         Effect::Disown(account)
     }
 
     fn leave(&mut self, mut rest: Vec<(IdentityId, Vec<Change>)>) -> Effect {
         if let Some((identity, changes)) = rest.pop() {
-            self.stage = Stage::Leave(rest);
+            self.stage = DeleteStage::Leave(rest);
             return Effect::Record(identity, changes);
         }
         let left = self.known.of_binding.iter().filter(|held| held.heir.is_none());
@@ -171,7 +171,7 @@ impl Delete {
 
     fn revoke(&mut self, mut rest: Vec<(IdentityId, Due)>) -> Effect {
         if let Some((identity, due)) = rest.pop() {
-            self.stage = Stage::Revoke(rest);
+            self.stage = DeleteStage::Revoke(rest);
             return Effect::Revoke(identity, due);
         }
         let Some((obstacle, _)) = self.revoked.first_obstacle() else {
@@ -188,7 +188,7 @@ impl Delete {
     }
 
     fn withdraw(&mut self) -> Effect {
-        self.stage = Stage::Withdraw;
+        self.stage = DeleteStage::Withdraw;
         Effect::Withdraw(super::accounts(
             &self.subject,
             &self.known,
@@ -197,7 +197,7 @@ impl Delete {
     }
 
     fn remove_finalizer(&mut self) -> Effect {
-        self.stage = Stage::RemoveFinalizer;
+        self.stage = DeleteStage::RemoveFinalizer;
         Effect::RemoveFinalizer
     }
 

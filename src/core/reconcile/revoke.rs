@@ -19,21 +19,21 @@ use super::{Answer, Deletion, Effect, End, Obstacle, Review};
 use crate::api::{CredentialState, RecordedCredential};
 use crate::core::grant;
 use crate::core::record::{self, Change};
-pub use situation::{Due, Entry, Orphans, Owner, Revoked, Situation, Why};
+pub use situation::{Due, Orphans, OwnedEntry, Owner, Revoked, Situation, Why};
 
 /// One pass over the record of one identity.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RevocationPass {
     situation: Box<Situation>,
     due: Due,
-    stage: Stage,
+    stage: RevokeStage,
     doomed: Vec<(RecordedCredential, Why)>,
     changes: Vec<Change>,
     result: Revoked,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Stage {
+enum RevokeStage {
     Start,
     /// Those whose grant is still to be reviewed; the last of them has been asked for.
     Review(Vec<RecordedCredential>),
@@ -52,7 +52,7 @@ impl RevocationPass {
         Self {
             situation: Box::new(situation),
             due,
-            stage: Stage::Start,
+            stage: RevokeStage::Start,
             doomed: Vec::new(),
             changes: Vec::new(),
             result: Revoked::default(),
@@ -63,15 +63,15 @@ impl RevocationPass {
     ///
     /// An answer that does not belong to the last effect ends the pass as outdated: it is repeated.
     pub fn next(&mut self, answer: Answer) -> Effect {
-        match (std::mem::replace(&mut self.stage, Stage::Start), answer) {
+        match (std::mem::replace(&mut self.stage, RevokeStage::Start), answer) {
             // What annotations are left has no part in trust: what is gone is told, whatever comes of them.
-            (Stage::Withdraw, _) => self.end(),
+            (RevokeStage::Withdraw, _) => self.end(),
             (_, Answer::Failed(refusal)) => Effect::End(End::Failed(refusal)),
-            (Stage::Start, Answer::Begin) => {
+            (RevokeStage::Start, Answer::Begin) => {
                 let to_review = self.begin();
                 self.review(to_review)
             }
-            (Stage::Review(mut rest), Answer::Reviewed(review)) => {
+            (RevokeStage::Review(mut rest), Answer::Reviewed(review)) => {
                 if let Some(asked) = rest.pop() {
                     match review {
                         Ok(Review::Denied) => self.doom(asked, Why::Denied),
@@ -81,12 +81,12 @@ impl RevocationPass {
                 }
                 self.review(rest)
             }
-            (Stage::Confirm, Answer::Confirmed { after_trouble }) => {
+            (RevokeStage::Confirm, Answer::Confirmed { after_trouble }) => {
                 let denied = self.doomed.iter().filter(|(_, why)| *why == Why::Denied);
                 let again = denied.map(|(entry, _)| entry.clone()).collect();
                 self.review_again(if after_trouble { again } else { Vec::new() })
             }
-            (Stage::ReviewAgain(mut rest), Answer::Reviewed(review)) => {
+            (RevokeStage::ReviewAgain(mut rest), Answer::Reviewed(review)) => {
                 if let Some(asked) = rest.pop()
                     && review != Ok(Review::Denied)
                 {
@@ -95,13 +95,13 @@ impl RevocationPass {
                 }
                 self.review_again(rest)
             }
-            (Stage::ConfirmUnwanted, Answer::Unwanted(subjects)) => {
+            (RevokeStage::ConfirmUnwanted, Answer::Unwanted(subjects)) => {
                 self.doomed
                     .retain(|(entry, why)| *why != Why::Orphaned || subjects.contains(&entry.subject));
                 self.delete()
             }
-            (Stage::Delete, Answer::Deleted(deleted)) => self.deleted(&deleted),
-            (Stage::Record, Answer::Done) => self.withdraw(),
+            (RevokeStage::Delete, Answer::Deleted(deleted)) => self.deleted(&deleted),
+            (RevokeStage::Record, Answer::Done) => self.withdraw(),
             _ => Effect::End(End::Outdated),
         }
     }
@@ -162,7 +162,7 @@ impl RevocationPass {
     }
 
     /// An entry that nobody wants is an orphan, unless a person has said what is to become of it.
-    fn keep_state(&mut self, situation: &Situation, entry: &Entry) {
+    fn keep_state(&mut self, situation: &Situation, entry: &OwnedEntry) {
         let recorded = &entry.recorded;
         match (entry.owner, recorded.state) {
             (Owner::Absent, CredentialState::Wanted) => {
@@ -224,7 +224,7 @@ impl RevocationPass {
 
     fn review(&mut self, rest: Vec<RecordedCredential>) -> Effect {
         if let Some(request) = rest.last().map(|entry| self.request(entry)) {
-            self.stage = Stage::Review(rest);
+            self.stage = RevokeStage::Review(rest);
             return match request {
                 Some(request) => Effect::Review(request),
                 // A subject that is no ServiceAccount's was never granted anything, and never ours.
@@ -234,13 +234,13 @@ impl RevocationPass {
         if self.doomed.is_empty() {
             return self.record();
         }
-        self.stage = Stage::Confirm;
+        self.stage = RevokeStage::Confirm;
         Effect::Confirm
     }
 
     fn review_again(&mut self, rest: Vec<RecordedCredential>) -> Effect {
         if let Some(request) = rest.last().and_then(|entry| self.request(entry)) {
-            self.stage = Stage::ReviewAgain(rest);
+            self.stage = RevokeStage::ReviewAgain(rest);
             return Effect::Review(request);
         }
         let orphans = self.doomed.iter().filter(|(_, why)| *why == Why::Orphaned);
@@ -248,7 +248,7 @@ impl RevocationPass {
         if subjects.is_empty() {
             return self.delete();
         }
-        self.stage = Stage::ConfirmUnwanted;
+        self.stage = RevokeStage::ConfirmUnwanted;
         Effect::ConfirmUnwanted(subjects)
     }
 
@@ -267,7 +267,7 @@ impl RevocationPass {
             return self.record();
         }
         let names = self.doomed.iter().map(|(entry, _)| entry.name.clone()).collect();
-        self.stage = Stage::Delete;
+        self.stage = RevokeStage::Delete;
         Effect::Delete(self.situation.identity.clone(), names)
     }
 
@@ -307,7 +307,7 @@ impl RevocationPass {
         if self.changes.is_empty() {
             return self.withdraw();
         }
-        self.stage = Stage::Record;
+        self.stage = RevokeStage::Record;
         Effect::Record(self.situation.identity.clone(), std::mem::take(&mut self.changes))
     }
 
@@ -330,7 +330,7 @@ impl RevocationPass {
         if accounts.is_empty() {
             return self.end();
         }
-        self.stage = Stage::Withdraw;
+        self.stage = RevokeStage::Withdraw;
         Effect::Withdraw(accounts)
     }
 

@@ -21,7 +21,7 @@ mod suspended;
 
 use std::time::Duration;
 
-use super::revoke::{Entry, Orphans, Owner, Situation};
+use super::revoke::{Orphans, OwnedEntry, Owner, Situation};
 use super::*;
 use crate::api::{
     Adoption, CredentialOrigin, CredentialState, CredentialStatus, IdentityStatus, Reason,

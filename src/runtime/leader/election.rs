@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::Settings;
 use super::claim::{Claim, Leadership};
-use super::record::{Holder, Seen};
+use super::record::{Holder, SeenLease};
 use super::store::{Error, Store};
 
 /// Why this process leads no longer.
@@ -47,7 +47,7 @@ pub struct Election {
     changes: BoxStream<'static, Option<String>>,
     publish: watch::Sender<Claim>,
     leadership: Leadership,
-    seen: Seen,
+    seen: SeenLease,
     /// Whether the lease may be ours at the API server, whatever we have heard of it.
     tried: bool,
 }
@@ -62,7 +62,7 @@ impl Election {
             store,
             publish,
             leadership: leadership.clone(),
-            seen: Seen::nothing(Instant::now()),
+            seen: SeenLease::nothing(Instant::now()),
             tried: false,
             settings,
         };
@@ -268,7 +268,7 @@ impl Election {
 
 /// Returns when the lease has a version that we have not seen. A hint, and nothing more: every
 /// decision is made on what is read then.
-async fn change(changes: &mut BoxStream<'static, Option<String>>, seen: &Seen) {
+async fn change(changes: &mut BoxStream<'static, Option<String>>, seen: &SeenLease) {
     while let Some(version) = changes.next().await {
         if version.as_deref() != seen.version() {
             return;

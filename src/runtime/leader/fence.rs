@@ -28,10 +28,10 @@ pub struct NotLeading;
 pub struct FenceLayer(pub Leadership);
 
 impl<S> Layer<S> for FenceLayer {
-    type Service = Fenced<S>;
+    type Service = FencedService<S>;
 
-    fn layer(&self, inner: S) -> Fenced<S> {
-        Fenced {
+    fn layer(&self, inner: S) -> FencedService<S> {
+        FencedService {
             inner,
             leadership: self.0.clone(),
         }
@@ -40,12 +40,12 @@ impl<S> Layer<S> for FenceLayer {
 
 /// A client's service behind the fence.
 #[derive(Clone, Debug)]
-pub struct Fenced<S> {
+pub struct FencedService<S> {
     inner: S,
     leadership: Leadership,
 }
 
-impl<S> Service<Request<Body>> for Fenced<S>
+impl<S> Service<Request<Body>> for FencedService<S>
 where
     S: Service<Request<Body>>,
     S::Error: Into<BoxError>,

@@ -15,7 +15,7 @@ pub const LONGEST: Duration = Duration::from_mins(5);
 
 /// The lease as it was last read or written.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(super) struct SeenLease {
     lease: Option<Lease>,
     /// When this version of it was first seen.
     since: Instant,
@@ -34,7 +34,7 @@ pub(super) enum Holder {
     Other { name: String, until: Instant },
 }
 
-impl Seen {
+impl SeenLease {
     /// Nothing has been seen.
     pub fn nothing(now: Instant) -> Self {
         Self {

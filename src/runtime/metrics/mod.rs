@@ -15,7 +15,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 pub use requests::{RequestLayer, Requests};
-pub use text::Format;
+pub use text::TextFormat;
 
 /// The operator's metrics. Clones share one registry.
 #[derive(Clone)]
@@ -60,12 +60,12 @@ impl Metrics {
     ///
     /// # Errors
     /// Only if a metric cannot be written as text, which would be a defect.
-    pub fn exposition(&self, format: Format) -> Result<String, fmt::Error> {
+    pub fn exposition(&self, format: TextFormat) -> Result<String, fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(match format {
-            Format::OpenMetrics => text,
-            Format::Text => text::from_open_metrics(&text),
+            TextFormat::OpenMetrics => text,
+            TextFormat::Text => text::from_open_metrics(&text),
         })
     }
 
@@ -89,7 +89,7 @@ mod tests {
         let metrics = Metrics::new(registry);
         puts.inc();
         metrics.leads("workload-identity-binding", true);
-        let text = metrics.exposition(Format::OpenMetrics).unwrap();
+        let text = metrics.exposition(TextFormat::OpenMetrics).unwrap();
         for series in [
             "puts_total 1",
             "leader_election_master_status{name=\"workload-identity-binding\"} 1",
@@ -99,7 +99,7 @@ mod tests {
             assert!(text.contains(series), "{series} is missing in:\n{text}");
         }
         assert!(text.ends_with("# EOF\n"));
-        let older = metrics.exposition(Format::Text).unwrap();
+        let older = metrics.exposition(TextFormat::Text).unwrap();
         for lines in [
             "# TYPE wib_build_info gauge\nwib_build_info{",
             "# TYPE puts_total counter\nputs_total 1\n",

@@ -10,11 +10,11 @@ use prometheus_client::registry::Registry;
 use tower::{Layer, Service};
 
 /// Method, status and host, each from a small set: the client knows five methods and one host.
-type Labels = [(&'static str, String); 3];
+type RequestLabels = [(&'static str, String); 3];
 
 /// What there is to say of calls to Kubernetes.
 #[derive(Clone, Debug)]
-pub struct Requests(Family<Labels, Counter>);
+pub struct Requests(Family<RequestLabels, Counter>);
 
 impl Requests {
     pub(super) fn register(registry: &mut Registry) -> Self {

@@ -2,14 +2,14 @@
 
 /// A text format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum TextFormat {
     /// OpenMetrics 1.0.
     OpenMetrics,
     /// Prometheus 0.0.4, which every scraper understands.
     Text,
 }
 
-impl Format {
+impl TextFormat {
     /// The format that an `Accept` header prefers. OpenMetrics only for those who ask for it.
     pub fn accepted(accept: &str) -> Self {
         let weight = |wanted: &str| {
@@ -85,23 +85,23 @@ mod tests {
     #[test]
     fn a_scraper_gets_open_metrics_only_if_it_asks_for_it() {
         for (accept, format) in [
-            ("", Format::Text),
-            ("*/*", Format::Text),
-            ("text/html", Format::Text),
-            ("text/plain;version=0.0.4;q=0.9,*/*;q=0.1", Format::Text),
-            ("application/openmetrics-text", Format::OpenMetrics),
-            ("application/openmetrics-text;q=0", Format::Text),
+            ("", TextFormat::Text),
+            ("*/*", TextFormat::Text),
+            ("text/html", TextFormat::Text),
+            ("text/plain;version=0.0.4;q=0.9,*/*;q=0.1", TextFormat::Text),
+            ("application/openmetrics-text", TextFormat::OpenMetrics),
+            ("application/openmetrics-text;q=0", TextFormat::Text),
             // Prometheus 3, by default and with the old format first.
             (
                 "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
-                Format::OpenMetrics,
+                TextFormat::OpenMetrics,
             ),
             (
                 "text/plain;version=0.0.4;q=0.6,application/openmetrics-text;version=1.0.0;q=0.5",
-                Format::Text,
+                TextFormat::Text,
             ),
         ] {
-            assert_eq!(Format::accepted(accept), format, "{accept}");
+            assert_eq!(TextFormat::accepted(accept), format, "{accept}");
         }
     }
 

@@ -5,19 +5,19 @@ use hyper::body::Bytes;
 use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
-use crate::runtime::metrics::{Format, Metrics};
+use crate::runtime::metrics::{Metrics, TextFormat};
 use crate::runtime::readiness::Readiness;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// `/healthz`, `/readyz` and `/metrics`.
 #[derive(Clone)]
-pub(super) struct Endpoints {
+pub(super) struct HttpEndpoints {
     readiness: Readiness,
     metrics: Metrics,
 }
 
-impl Endpoints {
+impl HttpEndpoints {
     pub(super) fn new(readiness: Readiness, metrics: Metrics) -> Self {
         Self { readiness, metrics }
     }
@@ -44,7 +44,7 @@ impl Endpoints {
 
     fn exposition(&self, headers: &HeaderMap) -> Response<Full<Bytes>> {
         let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
-        let format = Format::accepted(accept.unwrap_or_default());
+        let format = TextFormat::accepted(accept.unwrap_or_default());
         match self.metrics.exposition(format) {
             Ok(text) => respond(StatusCode::OK, format.content_type(), text),
             Err(error) => respond(StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.to_string()),
@@ -73,7 +73,7 @@ mod tests {
 
     fn answer(method: &str, path: &str, accept: &str) -> Response<Full<Bytes>> {
         let request = Request::builder().method(method).uri(path).header(ACCEPT, accept);
-        let endpoints = Endpoints::new(Readiness::default(), Metrics::default());
+        let endpoints = HttpEndpoints::new(Readiness::default(), Metrics::default());
         endpoints.answer(&request.body(()).unwrap())
     }
 

@@ -9,11 +9,15 @@ use wib_harness::world::Storm;
 use wib_harness::world::bindings::condition;
 use wib_harness::{Cluster, World};
 
-use super::{ready, refused_soon};
+use super::{NO_CREDENTIAL, ready};
 use crate::runner;
 
 /// One alone changes most: many stand in each other's way, and in everybody's way to the API server.
 const PATCHERS: [usize; 2] = [1, 24];
+
+/// Unhindered a revocation takes less than 5 s: `cargo bench --bench startup` says how much less under a storm. Here
+/// others use the machine as well; what a storm holds up does not come at all while it lasts.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 type Patch = fn(usize) -> Value;
 
@@ -63,7 +67,9 @@ async fn revoked_under(world: &World, patchers: usize, patch: Patch) -> Result<D
     world.assert_accepted("web", &identity.client_id).await?;
     world.revoke("web", &identity).await?;
     let (began, before) = (tokio::time::Instant::now(), storm.landed());
-    let revoked = refused_soon(world, "web", &identity).await;
+    let revoked = world
+        .refused_within("web", &identity.client_id, NO_CREDENTIAL, PATIENCE)
+        .await;
     let (took, landed) = (began.elapsed(), storm.landed() - before);
     revoked.with_context(|| format!("{landed} patches in {took:?}"))?;
     goes_on(world, &storm).await?;
@@ -71,8 +77,8 @@ async fn revoked_under(world: &World, patchers: usize, patch: Patch) -> Result<D
     let told = world.wait("web", "told under the storm", |b| {
         condition(b, "Ready").is_some_and(|c| (c.0, c.1) == ("False", "NotAuthorized"))
     });
-    let told = tokio::time::timeout(Duration::from_secs(20), told).await;
-    told.context("the binding does not say NotAuthorized after 20 s")??;
+    let told = tokio::time::timeout(PATIENCE, told).await;
+    told.context("the binding does not say NotAuthorized")??;
     goes_on(world, &storm).await?;
     Ok(took)
 }
@@ -102,8 +108,8 @@ async fn newcomer_under(world: &World, patchers: usize, patch: Patch) -> Result<
     world.service_account("late").await?;
     world.grant("late", &identity).await?;
     world.bind("late", "late", &identity).await?;
-    let ready = tokio::time::timeout(Duration::from_secs(20), world.ready("late")).await;
-    ready.context("not ready after 20 s")??;
+    let ready = tokio::time::timeout(PATIENCE, world.ready("late")).await;
+    ready.context("not ready")??;
     world.assert_accepted("late", &identity.client_id).await?;
     goes_on(world, &storm).await
 }

@@ -35,7 +35,7 @@ fn object(name: &str, uid: &str, version: u64, entries: &[RecordedCredential]) -
     object
 }
 
-fn listed(known: &mut Known, objects: &[ManagedIdentity]) -> Vec<Arc<ManagedIdentity>> {
+fn listed(known: &mut KnownRecords, objects: &[ManagedIdentity]) -> Vec<Arc<ManagedIdentity>> {
     known.update(&Event::Init);
     for object in objects {
         known.update(&Event::InitApply(object.clone()));
@@ -43,7 +43,7 @@ fn listed(known: &mut Known, objects: &[ManagedIdentity]) -> Vec<Arc<ManagedIden
     known.update(&Event::InitDone)
 }
 
-fn of_binding(known: &Known, namespace: &str, name: &str) -> Vec<(String, String)> {
+fn of_binding(known: &KnownRecords, namespace: &str, name: &str) -> Vec<(String, String)> {
     let found = known.of_binding(namespace, name).into_iter();
     let mut found: Vec<_> = found
         .map(|(id, e)| (id.name().to_owned(), e.name.clone()))
@@ -58,7 +58,7 @@ fn at(name: &str, credential: &str) -> (String, String) {
 
 #[test]
 fn a_binding_is_found_on_every_identity_and_only_while_it_is_on_record() {
-    let mut known = Known::default();
+    let mut known = KnownRecords::default();
     let (web, api) = (entry("shop", "web"), entry("shop", "api"));
     let same_name_elsewhere = entry("other", "web");
     listed(
@@ -85,7 +85,7 @@ fn a_binding_is_found_on_every_identity_and_only_while_it_is_on_record() {
 
 #[test]
 fn former_issuers_are_known_while_any_record_names_them() {
-    let mut known = Known::default();
+    let mut known = KnownRecords::default();
     let formerly = |name: &str, version, issuers: &[&str]| {
         let mut object = object(name, name, version, &[]);
         let former = |issuer: &&str| FormerIssuer {
@@ -112,7 +112,7 @@ fn former_issuers_are_known_while_any_record_names_them() {
 
 #[test]
 fn what_is_older_than_what_is_known_is_not_taken_in() {
-    let mut known = Known::default();
+    let mut known = KnownRecords::default();
     let (web, api) = (entry("shop", "web"), entry("shop", "api"));
     known.wrote(object("one", "u1", 9, &[web.clone(), api.clone()]));
     // As numbers, and not as texts.
@@ -126,7 +126,7 @@ fn what_is_older_than_what_is_known_is_not_taken_in() {
 
 #[test]
 fn news_is_what_others_have_written() {
-    let mut known = Known::default();
+    let mut known = KnownRecords::default();
     let of_version = |version| object("one", "u1", version, &[]);
     assert!(known.is_news(&of_version(5)), "never seen");
     known.update(&Event::Apply(of_version(5)));
@@ -146,7 +146,7 @@ fn news_is_what_others_have_written() {
 
 #[test]
 fn a_record_that_somebody_deletes_is_answered_whole() {
-    let mut known = Known::default();
+    let mut known = KnownRecords::default();
     let web = entry("shop", "web");
     listed(&mut known, &[object("one", "u1", 1, std::slice::from_ref(&web))]);
     let lost = known.update(&Event::Delete(object("one", "u1", 2, &[])));
@@ -161,7 +161,7 @@ fn a_record_that_somebody_deletes_is_answered_whole() {
 
 #[test]
 fn one_that_was_deleted_while_no_watch_ran_is_answered_too() {
-    let mut known = Known::default();
+    let mut known = KnownRecords::default();
     let web = entry("shop", "web");
     listed(
         &mut known,
@@ -178,7 +178,7 @@ fn one_that_was_deleted_while_no_watch_ran_is_answered_too() {
 
 #[test]
 fn our_own_deletion_is_nothing_to_make_good_for() {
-    let mut known = Known::default();
+    let mut known = KnownRecords::default();
     let web = entry("shop", "web");
     let was = object("one", "u1", 1, &[web]);
     known.wrote(was.clone());
@@ -199,7 +199,7 @@ fn our_own_deletion_is_nothing_to_make_good_for() {
 
 #[test]
 fn a_deletion_that_failed_leaves_the_record() {
-    let mut known = Known::default();
+    let mut known = KnownRecords::default();
     let was = object("one", "u1", 1, &[entry("shop", "web")]);
     known.wrote(was.clone());
     known.remove(&was);
@@ -210,7 +210,7 @@ fn a_deletion_that_failed_leaves_the_record() {
 
 #[test]
 fn a_list_that_was_made_before_our_writes_undoes_none_of_them() {
-    let mut known = Known::default();
+    let mut known = KnownRecords::default();
     let web = entry("shop", "web");
     let gone = object("gone", "u1", 1, std::slice::from_ref(&web));
     known.wrote(gone.clone());
@@ -229,7 +229,7 @@ fn a_list_that_was_made_before_our_writes_undoes_none_of_them() {
 
 #[test]
 fn what_a_later_list_does_not_show_is_kept_in_mind_no_longer() {
-    let mut known = Known::default();
+    let mut known = KnownRecords::default();
     let was = object("one", "u1", 1, &[]);
     known.wrote(was.clone());
     known.remove(&was);
@@ -239,7 +239,7 @@ fn what_a_later_list_does_not_show_is_kept_in_mind_no_longer() {
 
 #[test]
 fn an_object_of_another_name_stands_in_for_no_record() {
-    let mut known = Known::default();
+    let mut known = KnownRecords::default();
     let ours = object("one", "u1", 1, &[entry("shop", "web")]);
     known.wrote(ours.clone());
     let mut forged = object("one", "u2", 9, &[]);
@@ -250,4 +250,51 @@ fn an_object_of_another_name_stands_in_for_no_record() {
     forged.spec.resource_id = "none".to_owned();
     known.update(&Event::Apply(forged));
     assert_eq!(known.all().count(), 1);
+}
+
+#[test]
+fn an_entry_stays_on_record_when_a_write_began_before_the_deletion() {
+    let mut known = KnownRecords::default();
+    let web = entry("shop", "web");
+    let name = (identity("one").key().to_owned(), web.name.clone());
+    let other = (name.0.clone(), "another".to_owned());
+    assert!(!known.begin_write(&name), "there is no record");
+    known.wrote(object("one", "u1", 1, std::slice::from_ref(&web)));
+    assert!(!known.begin_write(&other), "not on record");
+
+    assert!(known.begin_write(&name));
+    let own = known.begin_leave([name.clone()], Some(&name));
+    assert_eq!(own, HashSet::from([name.clone()]), "nobody else writes it");
+    assert!(!known.begin_write(&name), "it may be deleted for another one");
+    known.end_leave(&own);
+    assert!(known.begin_write(&name));
+    assert!(known.begin_leave([name.clone()], Some(&name)).is_empty());
+    known.end_write(&name);
+    // The other one is still at it.
+    let free = known.begin_leave([name.clone(), other.clone()], None);
+    assert_eq!(free, HashSet::from([other]));
+    known.end_write(&name);
+    known.end_leave(&free);
+    assert!(known.writing.is_empty() && known.leaving.is_empty());
+}
+
+#[test]
+fn no_write_begins_between_a_deletion_and_the_end_of_the_entry() {
+    let mut known = KnownRecords::default();
+    let web = entry("shop", "web");
+    let name = (identity("one").key().to_owned(), web.name.clone());
+    known.wrote(object("one", "u1", 1, &[web]));
+    // Two passes delete it.
+    let first = known.begin_leave([name.clone()], None);
+    let second = known.begin_leave([name.clone()], None);
+    assert_eq!(first, second);
+    known.end_leave(&first);
+    assert!(!known.begin_write(&name), "the other one is not through");
+    known.end_leave(&second);
+    // It has stayed after all.
+    assert!(known.begin_write(&name));
+    known.end_write(&name);
+    known.wrote(object("one", "u1", 2, &[]));
+    assert!(!known.begin_write(&name), "it is off the record");
+    assert!(known.writing.is_empty() && known.leaving.is_empty());
 }

@@ -1,6 +1,6 @@
 //! The ids on the ServiceAccount, and what an earlier spec left.
 
-use super::{Annotating, Apply, Stage, is_elsewhere, wanted};
+use super::{Annotating, Apply, ApplyStage, is_elsewhere, wanted};
 use crate::api::{Reason, ServiceAccountOrigin, ServiceAccountStatus};
 use crate::core::reconcile::{Account, Due, Effect, Revoked, by_identity};
 use crate::core::{ConditionState, Desired, IdentityId, Snapshot, text};
@@ -16,7 +16,7 @@ impl Apply {
         let (namespace, name) = (&desired.namespace, &desired.service_account.name);
         let Some(account) = account else {
             if desired.service_account.create {
-                self.stage = Stage::Annotate(Box::new(Annotating {
+                self.stage = ApplyStage::Annotate(Box::new(Annotating {
                     origin: ServiceAccountOrigin::Created,
                     replaces_client_id: false,
                 }));
@@ -38,7 +38,7 @@ impl Apply {
         if is_idle || !account.present.needs_apply(&wanted) {
             return self.annotated(desired, Some(account.uid.clone()), account.origin);
         }
-        self.stage = Stage::Annotate(Box::new(Annotating {
+        self.stage = ApplyStage::Annotate(Box::new(Annotating {
             origin: account.origin,
             replaces_client_id: desired.service_account.annotate
                 && account.present.has_other_client_id(&snapshot.identity.client_id),
@@ -67,7 +67,7 @@ impl Apply {
         match reported.filter(|account| account.name != desired.service_account.name) {
             Some(earlier) => {
                 let account = (desired.namespace.clone(), earlier.name.clone());
-                self.stage = Stage::WithdrawEarlier;
+                self.stage = ApplyStage::WithdrawEarlier;
                 Effect::Withdraw(vec![account])
             }
             None => self.revoke_earlier(desired),
@@ -92,7 +92,7 @@ impl Apply {
         let Some((identity, due)) = rest.pop() else {
             return self.end();
         };
-        self.stage = Stage::RevokeEarlier(rest);
+        self.stage = ApplyStage::RevokeEarlier(rest);
         Effect::Revoke(identity, due)
     }
 

@@ -1,6 +1,6 @@
 //! What the identity is and holds, and what is to be written there.
 
-use super::{Act, Apply, Stage, resolved};
+use super::{Act, Apply, ApplyStage, resolved};
 use crate::api::{CredentialOrigin, IdentityStatus, ManagedIdentityStatus, Reason, RecordedCredential};
 use crate::core::plan::{Decision, PlanInput, plan};
 use crate::core::reconcile::{Effect, Obstacle};
@@ -54,7 +54,7 @@ impl Apply {
         }
         let changes: Vec<Change> = found.into_iter().map(Change::Found).collect();
         self.remember(&changes);
-        self.stage = Stage::Rebuild(Box::new(snapshot));
+        self.stage = ApplyStage::Rebuild(Box::new(snapshot));
         Effect::Record(desired.identity.clone(), changes)
     }
 
@@ -114,7 +114,7 @@ impl Apply {
 
     pub(super) fn planned(&mut self, desired: &Desired, snapshot: Snapshot) -> Effect {
         if desired.suspend {
-            self.stage = Stage::LookWhileSuspended(Box::new(snapshot));
+            self.stage = ApplyStage::LookWhileSuspended(Box::new(snapshot));
             return Effect::FindAccount(desired.service_account.name.clone());
         }
         let input = self.input(desired);
@@ -136,13 +136,13 @@ impl Apply {
             changes,
         });
         if !self.subject.has_finalizer {
-            self.stage = Stage::Confirm(act);
+            self.stage = ApplyStage::Confirm(act);
             return Effect::AddFinalizer;
         }
         if act.changes.is_empty() && act.plan.steps.is_empty() {
             return self.trusted(desired, Box::new(act.snapshot));
         }
-        self.stage = Stage::Confirm(act);
+        self.stage = ApplyStage::Confirm(act);
         Effect::Confirm
     }
 

@@ -1,6 +1,6 @@
 //! May the ServiceAccount use the identity, and is it this binding's turn to write on it?
 
-use super::{Apply, Stage, is_elsewhere};
+use super::{Apply, ApplyStage, is_elsewhere};
 use crate::api::{CredentialOrigin, Reason};
 use crate::core::reconcile::{Contender, Due, Effect, Held, Review, Revoked};
 use crate::core::{ConditionState, Desired, IdentityId, text};
@@ -20,7 +20,7 @@ impl Apply {
                     return self.deny(desired);
                 }
                 // Whoever was granted a moment ago is told otherwise only on what storage says.
-                self.stage = Stage::ConfirmDenied;
+                self.stage = ApplyStage::ConfirmDenied;
                 return Effect::Confirm;
             }
             Err(error) => {
@@ -65,7 +65,7 @@ impl Apply {
     ) -> Effect {
         match due.last().cloned() {
             Some((identity, denied)) => {
-                self.stage = Stage::RevokeDenied(due, revoked);
+                self.stage = ApplyStage::RevokeDenied(due, revoked);
                 Effect::Revoke(identity, denied)
             }
             None => self.denied(desired, &revoked),
@@ -101,7 +101,7 @@ impl Apply {
             self.outcome.identity = None;
             self.outcome.credential = None;
         }
-        self.stage = Stage::WithdrawDenied(obstacle);
+        self.stage = ApplyStage::WithdrawDenied(obstacle);
         Effect::Withdraw(self.accounts(desired))
     }
 
@@ -121,12 +121,12 @@ impl Apply {
         };
         match next {
             None => {
-                self.stage = Stage::Observe;
+                self.stage = ApplyStage::Observe;
                 Effect::Observe(desired.identity.clone(), self.known.fresh)
             }
             Some((_, contender)) if contender.granted == Some(true) => self.taken(desired, &contender),
             Some((at, contender)) => {
-                self.stage = Stage::Contend(at);
+                self.stage = ApplyStage::Contend(at);
                 Effect::Review(contender.request)
             }
         }

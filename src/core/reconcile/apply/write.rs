@@ -1,6 +1,6 @@
 //! On record first, then in Azure.
 
-use super::{Act, Apply, Attempt, Stage};
+use super::{Act, Apply, ApplyStage, Attempt};
 use crate::api::{CredentialOrigin, Reason, RecordedCredential};
 use crate::core::plan::{Decision, Plan};
 use crate::core::reconcile::{Effect, Obstacle};
@@ -14,7 +14,7 @@ impl Apply {
         }
         self.remember(&act.changes);
         let changes = act.changes.clone();
-        self.stage = Stage::Record(act);
+        self.stage = ApplyStage::Record(act);
         Effect::Record(desired.identity.clone(), changes)
     }
 
@@ -26,7 +26,7 @@ impl Apply {
             ConditionState::unknown(Reason::Progressing, "The credential is being written.");
         act.input = self.input(desired);
         let input = act.input.clone();
-        self.stage = Stage::Write(act, Attempt::First);
+        self.stage = ApplyStage::Write(act, Attempt::First);
         Effect::Write(desired.identity.clone(), input, self.known.fresh)
     }
 
@@ -45,7 +45,7 @@ impl Apply {
                     && matches!(obstacle.fault, Fault::Duplicate | Fault::LimitReached) =>
             {
                 let input = act.input.clone();
-                self.stage = Stage::Write(act, Attempt::Second);
+                self.stage = ApplyStage::Write(act, Attempt::Second);
                 return Effect::Write(desired.identity.clone(), input, self.known.fresh);
             }
             Err(obstacle) => {
@@ -90,7 +90,7 @@ impl Apply {
         let displaced = self.known.recorded.iter().find(gave_way);
         self.displaced = displaced.map(|entry| entry.issuer.clone());
         self.remember(&gone);
-        self.stage = Stage::Displaced(Box::new(act.snapshot));
+        self.stage = ApplyStage::Displaced(Box::new(act.snapshot));
         Effect::Record(desired.identity.clone(), gone)
     }
 
@@ -127,7 +127,7 @@ impl Apply {
         } else {
             ConditionState::yes(Reason::Created, "The credential trusts the ServiceAccount.")
         };
-        self.stage = Stage::FindAccount(snapshot);
+        self.stage = ApplyStage::FindAccount(snapshot);
         Effect::FindAccount(desired.service_account.name.clone())
     }
 }

@@ -30,7 +30,7 @@ pub enum Owner {
 
 /// An entry of the record, and what is known beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Entry {
+pub struct OwnedEntry {
     /// The entry.
     pub recorded: RecordedCredential,
     /// Who wants it.
@@ -45,7 +45,7 @@ pub struct Situation {
     /// The identity.
     pub identity: IdentityId,
     /// The entries that this operator looks after.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<OwnedEntry>,
     /// The cluster's issuer.
     pub issuer: String,
     /// Former issuers on record, and for how long they have been that.

@@ -24,7 +24,7 @@ impl Rest {
     }
 }
 
-impl machine::Machine for Rest {
+impl machine::PassUnderTest for Rest {
     fn next(&mut self, answer: Answer) -> Effect {
         self.1.take().unwrap_or_else(|| self.0.next(answer))
     }
@@ -293,13 +293,13 @@ fn gives_way(other: &Credential, of_binding: Vec<Held>) -> ConditionState {
         (record(vec![gone(other)]), Answer::Done),
         (find_account(), annotated_account()),
     ];
-    let mut effect = machine::Machine::next(&mut rest, Answer::Begin);
+    let mut effect = machine::PassUnderTest::next(&mut rest, Answer::Begin);
     for (expected, answer) in way {
         assert_eq!(effect, expected);
-        effect = machine::Machine::next(&mut rest, answer);
+        effect = machine::PassUnderTest::next(&mut rest, answer);
     }
     if matches!(effect, Effect::Revoke(..)) {
-        effect = machine::Machine::next(&mut rest, revoked());
+        effect = machine::PassUnderTest::next(&mut rest, revoked());
     }
     match effect {
         Effect::End(End::Report(outcome)) => outcome.credential_synced,
@@ -327,7 +327,10 @@ fn what_had_to_give_way_is_taken_off_the_record_and_told() {
 /// On a full identity, which of ours may give way.
 fn displaceable(known: Known) -> Vec<String> {
     let mut rest = Rest::new(subject(desired()), known, Vec::new());
-    assert_eq!(machine::Machine::next(&mut rest, Answer::Begin), Effect::Confirm);
+    assert_eq!(
+        machine::PassUnderTest::next(&mut rest, Answer::Begin),
+        Effect::Confirm
+    );
     assert!(matches!(rest.0.next(CONFIRMED), Effect::Record(..)));
     match rest.0.next(Answer::Done) {
         Effect::Write(_, input, _) => input.displaceable,

@@ -5,24 +5,24 @@ use std::mem::discriminant;
 use super::*;
 
 /// What both passes are.
-pub(super) trait Machine: Clone {
+pub(super) trait PassUnderTest: Clone {
     fn next(&mut self, answer: Answer) -> Effect;
 }
 
-impl Machine for BindingPass {
+impl PassUnderTest for BindingPass {
     fn next(&mut self, answer: Answer) -> Effect {
         Self::next(self, answer)
     }
 }
 
-impl Machine for RevocationPass {
+impl PassUnderTest for RevocationPass {
     fn next(&mut self, answer: Answer) -> Effect {
         Self::next(self, answer)
     }
 }
 
 /// The effects of a pass, one by one, each with its answer. Says how the pass ends.
-pub(super) fn script<const N: usize>(mut pass: impl Machine, steps: [(Effect, Answer); N]) -> End {
+pub(super) fn script<const N: usize>(mut pass: impl PassUnderTest, steps: [(Effect, Answer); N]) -> End {
     let mut effect = pass.next(Answer::Begin);
     for (at, (expected, answer)) in steps.into_iter().enumerate() {
         assert_eq!(effect, expected, "effect {at}");
@@ -49,7 +49,7 @@ pub(super) fn report_of<const N: usize>(
 
 /// An answer that does not belong to the effect, or says that the world has moved on, ends the pass: it is
 /// repeated.
-fn is_outdated_by_any_other(pass: &impl Machine, effect: &Effect, expected: &Answer) {
+fn is_outdated_by_any_other(pass: &impl PassUnderTest, effect: &Effect, expected: &Answer) {
     let others = [
         Answer::Begin,
         Answer::Done,
@@ -78,7 +78,7 @@ fn is_outdated_by_any_other(pass: &impl Machine, effect: &Effect, expected: &Ans
 }
 
 /// The annotations that a revocation leaves behind have no part in trust: whatever comes of them, it ends.
-fn is_best_effort(pass: &impl Machine, effect: &Effect) -> bool {
+fn is_best_effort(pass: &impl PassUnderTest, effect: &Effect) -> bool {
     let ends = pass.clone().next(Answer::Failed(refusal()));
     matches!(effect, Effect::Withdraw(_)) && matches!(ends, Effect::End(End::Revoked(_)))
 }

@@ -3,8 +3,8 @@
 use super::*;
 use crate::core::reconcile::revoke::Why;
 
-fn entry_of(credential: &Credential, owner: Owner) -> Entry {
-    Entry {
+fn entry_of(credential: &Credential, owner: Owner) -> OwnedEntry {
+    OwnedEntry {
         recorded: entry(credential, "binding"),
         owner,
         unwanted_for: Duration::ZERO,
@@ -12,7 +12,7 @@ fn entry_of(credential: &Credential, owner: Owner) -> Entry {
 }
 
 /// Identity `web` with these entries on record.
-pub(super) fn situation(entries: Vec<Entry>) -> Situation {
+pub(super) fn situation(entries: Vec<OwnedEntry>) -> Situation {
     Situation {
         identity: identity("web"),
         entries,

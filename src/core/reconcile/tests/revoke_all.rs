@@ -6,8 +6,8 @@ use crate::core::reconcile::revoke::Why;
 
 const MINUTE: Duration = Duration::from_mins(1);
 
-fn entry_in(credential: &Credential, owner: Owner, state: CredentialState) -> Entry {
-    Entry {
+fn entry_in(credential: &Credential, owner: Owner, state: CredentialState) -> OwnedEntry {
+    OwnedEntry {
         recorded: RecordedCredential {
             state,
             ..entry(credential, "binding")
@@ -17,12 +17,12 @@ fn entry_in(credential: &Credential, owner: Owner, state: CredentialState) -> En
     }
 }
 
-fn wanted(credential: &Credential) -> Entry {
+fn wanted(credential: &Credential) -> OwnedEntry {
     entry_in(credential, Owner::Wants, CredentialState::Wanted)
 }
 
-fn orphan(credential: &Credential, unwanted_for: Duration) -> Entry {
-    Entry {
+fn orphan(credential: &Credential, unwanted_for: Duration) -> OwnedEntry {
+    OwnedEntry {
         unwanted_for,
         ..entry_in(credential, Owner::Absent, CredentialState::Orphaned)
     }
@@ -201,7 +201,7 @@ fn a_handful_of_orphans_or_a_twentieth_is_no_accident() {
 }
 
 /// With this issuer on record as a former one for so long.
-fn since(entries: Vec<Entry>, issuer: &str, retired_for: Duration) -> Situation {
+fn since(entries: Vec<OwnedEntry>, issuer: &str, retired_for: Duration) -> Situation {
     Situation {
         former_issuers: vec![(issuer.to_owned(), retired_for)],
         ..situation(entries)
