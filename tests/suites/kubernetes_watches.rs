@@ -295,6 +295,17 @@ async fn storm(world: &World, rule: Rule) -> Result<f64> {
     let operator = world.operator_through(&gates, &[]).await?;
     world.bind("web", "web", &identity).await?;
     let before = world.ready("web").await?;
+    // With its answer lost, and no watch, the operator would write the status again.
+    let is_status = |call: &&Call| call.signature == "k8s PATCH workloadidentitybindings/status";
+    let is_answered = || {
+        gate.journal()
+            .iter()
+            .filter(is_status)
+            .all(|call| call.answered.is_some())
+    };
+    world
+        .until("the operator knows of its status", is_answered)
+        .await?;
 
     gate.rule(rule);
     // The next watch is asked for with a version that is too old, so that lists are met as well.

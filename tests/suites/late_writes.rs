@@ -1,5 +1,5 @@
-//! What the model of `src/core/model.rs` found, against real parts: writes that outlast their answer, and
-//! bindings that come and go together.
+//! What the explorer (`src/core/explorer`) found, against real parts: writes that outlast their answer, bindings that
+//! come and go together, and passes that go on at the same time.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use kube::api::DeleteParams;
 use pretty_assertions::assert_eq;
 use serde_json::json;
 use wib_harness::World;
+use wib_harness::gate::Rule;
 
 use crate::runner::trials;
 
@@ -16,6 +17,7 @@ trials![
     shared a_write_that_outlasts_its_answer_does_not_outlive_its_binding,
     shared a_write_that_outlasts_its_answer_does_not_outlive_its_spec,
     shared a_revoked_credential_is_not_left_to_another_binding_of_the_pair,
+    shared a_repair_that_a_revocation_overtakes_writes_nothing,
 ];
 
 /// Makes a PUT that Azure works on for longer than the operator waits, and comes back while it does.
@@ -98,6 +100,35 @@ async fn a_revoked_credential_is_not_left_to_another_binding_of_the_pair(world: 
     world.gone("first").await?;
 
     world.not_ready("second", "NotAuthorized").await?;
+    assert_eq!(world.azure.credentials(&identity.resource_id), []);
+    Ok(())
+}
+
+/// The pass of the binding has seen the grant, and is about to write again what somebody has deleted. Meanwhile the
+/// pass over the record takes back what is no longer granted: nothing stands any more, and nothing is on record.
+async fn a_repair_that_a_revocation_overtakes_writes_nothing(world: World) -> Result<()> {
+    let identity = world.workload("web").await?;
+    let gates = world.gated().await?;
+    let flags = ["--drift-interval=300ms", "--read-after-write-grace=10ms"];
+    let _operator = world.operator_through(&gates, &flags).await?;
+    world.bind("web", "web", &identity).await?;
+    world.ready("web").await?;
+
+    let last_read = Rule::on("k8s GET workloadidentitybindings").park_after_commit();
+    let repair = gates.kubernetes.rule(last_read);
+    for credential in world.azure.credentials(&identity.resource_id) {
+        world
+            .azure
+            .delete_credential(&identity.resource_id, &credential.name);
+    }
+    repair.reached().await.context("the gate is gone")?;
+    world.revoke("web", &identity).await?;
+    world.unrecorded(&identity).await?;
+    world.azure.clear_journal();
+    repair.release();
+
+    world.not_ready("web", "NotAuthorized").await?;
+    assert_eq!(world.azure.count(Operation::PutCredential), 0);
     assert_eq!(world.azure.credentials(&identity.resource_id), []);
     Ok(())
 }

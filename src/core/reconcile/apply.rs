@@ -47,6 +47,8 @@ enum ApplyStage {
     /// What denied pairs had is taken back; the last of them has been asked for.
     RevokeDenied(Vec<(IdentityId, Due)>, Revoked),
     WithdrawDenied(Option<ConditionState>),
+    /// Of a spec that cannot be understood nothing is on record any more.
+    WithdrawInvalid,
     /// Asks whether the contender of this number is granted.
     Contend(usize),
     Observe,
@@ -105,16 +107,15 @@ impl Apply {
     // An arm for each step of the way, also where two end alike.
     #[allow(clippy::match_same_arms)]
     pub(super) fn next(&mut self, answer: Answer) -> Effect {
-        match answer {
-            Answer::Outdated => return Effect::End(End::Outdated),
-            Answer::Failed(refusal) => return Effect::End(End::Failed(refusal)),
-            _ => {}
+        if let Answer::Failed(refusal) = answer {
+            return Effect::End(End::Failed(refusal));
         }
         let desired = match &self.subject.desired {
             Ok(desired) => desired.clone(),
             Err(message) => {
                 let invalid = ConditionState::no(Reason::InvalidSpec, message.clone());
-                return self.invalid(invalid, &answer);
+                let stage = std::mem::replace(&mut self.stage, ApplyStage::Start);
+                return self.invalid(invalid, &stage, &answer);
             }
         };
         match (std::mem::replace(&mut self.stage, ApplyStage::Start), answer) {
@@ -206,26 +207,30 @@ impl Apply {
 
     /// The spec cannot be understood. What an earlier one made stands, for as long as it is granted: its
     /// revocation goes by the record, and once that holds nothing more, the ids go as well.
-    fn invalid(&mut self, invalid: ConditionState, answer: &Answer) -> Effect {
+    fn invalid(&mut self, invalid: ConditionState, stage: &ApplyStage, answer: &Answer) -> Effect {
         let reported = self.known.reported.status.credential.as_ref();
         let is_lost = self.known.of_binding.is_empty()
             && reported.is_some_and(|credential| credential.origin == CredentialOrigin::Created);
-        match answer {
-            Answer::Begin if is_lost => {
+        match (stage, answer) {
+            (ApplyStage::Start, Answer::Begin) if is_lost => {
                 self.outcome.overall = Some(invalid);
                 self.outcome.identity = None;
                 self.outcome.credential = None;
+                self.stage = ApplyStage::WithdrawInvalid;
                 let accounts = super::accounts(&self.subject, &self.known, &self.subject.service_account);
                 Effect::Withdraw(accounts)
             }
-            Answer::Annotated(Ok(_)) => {
-                self.outcome.service_account = None;
-                self.end()
-            }
-            _ => {
+            (ApplyStage::Start, Answer::Begin) => {
                 self.outcome.overall = Some(invalid);
                 self.end()
             }
+            (ApplyStage::WithdrawInvalid, Answer::Annotated(taken_off)) => {
+                if taken_off.is_ok() {
+                    self.outcome.service_account = None;
+                }
+                self.end()
+            }
+            _ => Effect::End(End::Outdated),
         }
     }
 }

@@ -249,6 +249,21 @@ fn is_wanted_tells_binding_tuple_and_state_apart() {
 }
 
 #[test]
+fn an_entry_is_for_the_service_account_of_its_subject() {
+    let of = |subject: &str| {
+        let entry = RecordedCredential {
+            subject: subject.to_owned(),
+            ..recorded(&web(), "a", CredentialState::Wanted)
+        };
+        service_account(&entry).map(|(namespace, name)| (namespace.to_owned(), name.to_owned()))
+    };
+    let shop_web = Some(("shop".to_owned(), "web".to_owned()));
+    assert_eq!(of("system:serviceaccount:shop:web"), shop_web);
+    assert_eq!(of("system:serviceaccount:shop"), None);
+    assert_eq!(of("repo:shop/web:ref:refs/heads/main"), None);
+}
+
+#[test]
 fn what_is_unrecorded_bears_our_mark_for_an_issuer_and_a_namespace_of_ours() {
     let marked = |issuer, namespace| {
         Credential::named_by_us("any", Tuple::for_service_account(issuer, namespace, "web", "aud"))

@@ -61,6 +61,53 @@ fn a_spec_that_cannot_be_understood_is_told_and_what_was_reported_stays() {
 }
 
 #[test]
+fn of_a_spec_that_cannot_be_understood_the_ids_go_with_the_credential() {
+    let not_understood = || Subject {
+        desired: Err("spec.identity: no".to_owned()),
+        ..subject(desired())
+    };
+    let invalid = || Some(ConditionState::no(Reason::InvalidSpec, "spec.identity: no"));
+    let revoked = |reported| Known { reported, ..known() };
+    let outcome = report_of(
+        not_understood(),
+        revoked(reported()),
+        [(withdraw(&["web"]), Answer::Annotated(Ok(None)))],
+    );
+    let expected = Outcome {
+        overall: invalid(),
+        identity: None,
+        credential: None,
+        service_account: None,
+        ..reported().outcome()
+    };
+    assert_eq!(outcome, expected);
+
+    // They could not be taken off: they are reported until they are.
+    let outcome = report_of(
+        not_understood(),
+        revoked(reported()),
+        [(withdraw(&["web"]), refused())],
+    );
+    let expected = Outcome {
+        service_account: reported().outcome().service_account,
+        ..expected
+    };
+    assert_eq!(outcome, expected);
+
+    // What was adopted is nothing that a record could have lost.
+    let mut adopted = reported();
+    if let Some(credential) = &mut adopted.status.credential {
+        credential.origin = CredentialOrigin::Adopted;
+    }
+    let outcome = report_of(not_understood(), revoked(adopted.clone()), []);
+    let expected = Outcome {
+        overall: invalid(),
+        ..adopted.outcome()
+    };
+    assert_eq!(outcome, expected);
+}
+
+#[test]
 fn a_call_that_kubernetes_fails_ends_the_pass_wherever_it_is() {
     let way = [
         (review(), GRANTED),

@@ -30,6 +30,22 @@ fn a_write_needs_a_record_and_a_consistent_read() {
 }
 
 #[test]
+fn the_pass_of_a_binding_begins_with_the_record_of_the_identity_of_its_spec() {
+    let mut guard = Safeguard::of_binding(&subject(desired()), &recorded());
+    guard.learn(&CONFIRMED);
+    assert_eq!(guard.check(&write(input(&[]))), Ok(()));
+    let elsewhere = Effect::Write(identity("api"), input(&[]), FRESH);
+    assert_eq!(guard.check(&elsewhere), is_early(&credential().name));
+
+    let not_understood = Subject {
+        desired: Err(String::new()),
+        ..subject(desired())
+    };
+    let nothing = Safeguard::of_binding(&not_understood, &recorded());
+    assert_eq!(nothing, Safeguard::default());
+}
+
+#[test]
 fn the_record_is_that_of_the_identity() {
     let mut guard = with_record();
     guard.learn(&CONFIRMED);
