@@ -5,9 +5,10 @@
 //! carry the resourceVersion: another operator of this cluster, which looks after other namespaces, may
 //! share the object, and neither undoes what the other has written.
 
+mod guards;
 mod known;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::api::{DeleteParams, PostParams, Preconditions};
@@ -23,7 +24,8 @@ use crate::core::reconcile::Held;
 use crate::core::record::{self, Change};
 use crate::core::{IdentityId, grant};
 
-use known::{KnownRecords, Name};
+pub(super) use guards::{Leaving, Writing};
+use known::KnownRecords;
 
 /// How often a write is tried again that met another one.
 const TRIES: usize = 8;
@@ -45,39 +47,6 @@ struct Writer {
 
 /// Changes, and who waits for them to be on record.
 type Pending = (Vec<Change>, oneshot::Sender<Result<(), Failed>>);
-
-/// A write in Azure. Its entry stays on record as long as this lasts.
-pub(super) struct Writing<'a> {
-    known: &'a Mutex<KnownRecords>,
-    name: Name,
-}
-
-impl Drop for Writing<'_> {
-    fn drop(&mut self) {
-        lock(self.known).end_write(&self.name);
-    }
-}
-
-/// Credentials that are being deleted, and whose entries may leave the record after that: nobody writes them
-/// meanwhile.
-pub(super) struct Leaving<'a> {
-    known: &'a Mutex<KnownRecords>,
-    names: HashSet<Name>,
-}
-
-impl Leaving<'_> {
-    /// Whether the entry of this credential may leave the record.
-    pub fn may_leave(&self, identity: &IdentityId, credential: &str) -> bool {
-        self.names
-            .contains(&(identity.key().to_owned(), credential.to_owned()))
-    }
-}
-
-impl Drop for Leaving<'_> {
-    fn drop(&mut self) {
-        lock(self.known).end_leave(&self.names);
-    }
-}
 
 /// What of a record is this operator's business.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,11 +108,19 @@ impl Records {
 
     /// What of the record of an identity is this operator's business.
     pub fn share(&self, identity: &IdentityId) -> Share {
-        let entries = self.get(identity).map(|record| status(&record).credentials);
-        match entries {
-            Some(entries) if entries.is_empty() => Share::Empty,
-            Some(entries) if entries.iter().any(|entry| self.looks_after(entry)) => Share::Some,
-            _ => Share::None,
+        let Some(record) = self.get(identity) else {
+            return Share::None;
+        };
+        let is_empty = record
+            .status
+            .as_ref()
+            .is_none_or(|status| status.credentials.is_empty());
+        if is_empty {
+            Share::Empty
+        } else if self.in_scope(&record).next().is_some() {
+            Share::Some
+        } else {
+            Share::None
         }
     }
 
@@ -239,12 +216,7 @@ impl Records {
     /// A write of this credential in Azure begins, and lasts as long as what is answered. `None` if it must
     /// not: the credential is not on record, or is about to be taken off.
     pub fn begin_write(&self, identity: &IdentityId, credential: &str) -> Option<Writing<'_>> {
-        let name = (identity.key().to_owned(), credential.to_owned());
-        let may_write = lock(&self.known).begin_write(&name);
-        may_write.then_some(Writing {
-            known: &self.known,
-            name,
-        })
+        Writing::begin(&self.known, (identity.key().to_owned(), credential.to_owned()))
     }
 
     /// These credentials are about to be deleted in Azure, or may have to be; `own` is one that is written
@@ -259,11 +231,7 @@ impl Records {
         let names = credentials
             .into_iter()
             .map(|name| (key.to_owned(), name.to_owned()));
-        let own = own.map(|writing| &writing.name);
-        Leaving {
-            known: &self.known,
-            names: lock(&self.known).begin_leave(names, own),
-        }
+        Leaving::begin(&self.known, names, own)
     }
 
     async fn write(&self, identity: &IdentityId, changes: &[Change]) -> Result<(), Failed> {

@@ -149,11 +149,7 @@ impl KnownRecords {
 
     /// Whether an object that the watch shows is newer than our last write on it: somebody else has written.
     pub fn is_news(&self, object: &ManagedIdentity) -> bool {
-        let known = of(object).and_then(|identity| self.records.get(identity.key()));
-        let own = known
-            .filter(|known| known.object.uid() == object.uid())
-            .and_then(|known| known.own);
-        version(object) > own
+        version(object) > self.same(object).and_then(|known| known.own)
     }
 
     /// A pass is about to write this credential in Azure. `false` if it must not: the credential is not on
@@ -313,7 +309,7 @@ fn owner(entry: &RecordedCredential) -> Option<Key> {
 }
 
 /// The order of resourceVersions is defined since Kubernetes 1.35 and has always held for one object.
-pub fn version(object: &ManagedIdentity) -> Option<u64> {
+fn version(object: &ManagedIdentity) -> Option<u64> {
     object.resource_version()?.parse().ok()
 }
 
