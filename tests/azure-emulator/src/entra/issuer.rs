@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 use jiff::Timestamp;
-use reqwest::{Certificate, Client, redirect};
+use reqwest::{Certificate, Client, StatusCode, redirect};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::{Host, Url};
@@ -18,6 +18,15 @@ use url::{Host, Url};
 use super::jwt;
 use crate::clock::passed;
 use crate::shared::lock;
+
+/// Longest wait for one answer. How long Entra waits is not published; a busy machine is to be no reason.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often an issuer is asked that cannot be reached, or is too busy.
+const TRIES: u32 = 3;
+
+/// Time between two tries.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A published RSA key.
 #[derive(Clone, Debug)]
@@ -138,7 +147,7 @@ impl Issuers {
             .no_proxy()
             .redirect(redirect::Policy::none())
             .resolve("localhost", SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
-            .timeout(Duration::from_secs(5));
+            .timeout(PATIENCE);
         Ok(client.build()?)
     }
 }
@@ -148,8 +157,24 @@ async fn get<T: DeserializeOwned>(client: &Client, url: &str) -> anyhow::Result<
     if !on_loopback(&url) {
         bail!("{url} is not on loopback");
     }
-    let response = client.get(url).send().await?.error_for_status()?;
+    let mut attempt = 1;
+    let response = loop {
+        let response = client.get(url.clone()).send().await;
+        match response.and_then(reqwest::Response::error_for_status) {
+            Err(error) if attempt < TRIES && is_passing(&error) => attempt += 1,
+            response => break response?,
+        }
+        tokio::time::sleep(PAUSE).await;
+    };
     Ok(response.json().await?)
+}
+
+/// Whether the next try may end otherwise.
+fn is_passing(error: &reqwest::Error) -> bool {
+    match error.status() {
+        Some(status) => status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error(),
+        None => error.is_request() || error.is_timeout(),
+    }
 }
 
 fn on_loopback(url: &Url) -> bool {

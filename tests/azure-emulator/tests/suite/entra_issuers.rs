@@ -44,6 +44,17 @@ async fn a_new_issuer_can_be_cold() {
 }
 
 #[tokio::test]
+async fn a_busy_issuer_is_asked_again() {
+    let workload = Workload::start().await;
+    workload.issuer.busy(2);
+    assert!(workload.good().await.is_ok());
+
+    let swamped = Workload::start().await;
+    swamped.issuer.busy(3);
+    assert_eq!(swamped.good().await.unwrap_err().code, 50_166);
+}
+
+#[tokio::test]
 async fn the_issuer_is_asked_carefully() {
     let workload = Workload::of(Issuer::with_suffix("/tenant/cluster/").await).await;
     assert!(

@@ -70,12 +70,19 @@ fn jwk(kid: &str, key: &RsaKeyPair) -> Value {
 /// What the issuer publishes: by path.
 type Documents = Arc<Mutex<BTreeMap<String, Value>>>;
 
+/// What it has been asked, and how often more it is too busy to answer.
+#[derive(Default)]
+struct Asked {
+    hits: Vec<String>,
+    busy: u32,
+}
+
 pub struct Issuer {
     /// `iss`, exactly.
     pub url: String,
     pub ca_pem: String,
     documents: Documents,
-    hits: Arc<Mutex<Vec<String>>>,
+    asked: Arc<Mutex<Asked>>,
     server: JoinHandle<()>,
 }
 
@@ -107,18 +114,18 @@ impl Issuer {
                 .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("https://{}", listener.local_addr().unwrap());
-        let (documents, hits) = (Documents::default(), Arc::default());
+        let (documents, asked) = (Documents::default(), Arc::default());
         let server = tokio::spawn(serve(
             listener,
             TlsAcceptor::from(Arc::new(config)),
             Arc::clone(&documents),
-            Arc::clone(&hits),
+            Arc::clone(&asked),
         ));
         let issuer = Self {
             url: format!("{base}{suffix}"),
             ca_pem: certificate.pem(),
             documents,
-            hits,
+            asked,
             server,
         };
         issuer.publish(&issuer.url, &issuer.url);
@@ -159,7 +166,12 @@ impl Issuer {
 
     /// Paths asked for so far.
     pub fn hits(&self) -> Vec<String> {
-        self.hits.lock().unwrap().clone()
+        self.asked.lock().unwrap().hits.clone()
+    }
+
+    /// Answers 429 to so many requests from now on.
+    pub fn busy(&self, times: u32) {
+        self.asked.lock().unwrap().busy = times;
     }
 
     /// A good token of the first key for the next hour of `now`.
@@ -181,14 +193,9 @@ impl Issuer {
     }
 }
 
-async fn serve(
-    listener: TcpListener,
-    acceptor: TlsAcceptor,
-    documents: Documents,
-    hits: Arc<Mutex<Vec<String>>>,
-) {
+async fn serve(listener: TcpListener, acceptor: TlsAcceptor, documents: Documents, asked: Arc<Mutex<Asked>>) {
     while let Ok((stream, _)) = listener.accept().await {
-        let (acceptor, documents, hits) = (acceptor.clone(), Arc::clone(&documents), Arc::clone(&hits));
+        let (acceptor, documents, asked) = (acceptor.clone(), Arc::clone(&documents), Arc::clone(&asked));
         tokio::spawn(async move {
             let Ok(stream) = acceptor.accept(stream).await else {
                 return;
@@ -196,13 +203,16 @@ async fn serve(
             let service = service_fn(move |request: Request<Incoming>| {
                 let path = request.uri().path().to_owned();
                 let document = documents.lock().unwrap().get(&path).cloned();
-                hits.lock().unwrap().push(path);
-                let mut response = Response::new(Full::new(Bytes::from(
-                    document.as_ref().map(Value::to_string).unwrap_or_default(),
-                )));
-                if document.is_none() {
-                    *response.status_mut() = StatusCode::NOT_FOUND;
-                }
+                let mut asked = asked.lock().unwrap();
+                asked.hits.push(path);
+                let (status, body) = match document {
+                    _ if asked.busy > 0 => (StatusCode::TOO_MANY_REQUESTS, String::new()),
+                    Some(document) => (StatusCode::OK, document.to_string()),
+                    None => (StatusCode::NOT_FOUND, String::new()),
+                };
+                asked.busy = asked.busy.saturating_sub(1);
+                let mut response = Response::new(Full::new(Bytes::from(body)));
+                *response.status_mut() = status;
                 async move { Ok::<_, Infallible>(response) }
             });
             let _ = auto::Builder::new(TokioExecutor::new())
