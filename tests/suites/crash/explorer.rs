@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use wib_harness::gate::{Rule, Transport};
 use wib_harness::{Cluster, World};
 
-use super::oracles::{Observed, violations};
+use super::oracles::{Observed, is_write, violations};
 use super::snapshot::{Names, Snapshot};
 use super::stage::Stage;
 use crate::runner;
@@ -115,11 +115,10 @@ where
         absent.len(),
         failures.len()
     );
-    if let Some(every) = every_nth_pair()?
+    if let Some(asked) = Pairs::asked_for()?
         && PAIRED.contains(&scenario.name)
     {
-        let pairs = explorer.pairs(&reference, points).await?;
-        let pairs: Vec<_> = pairs.into_iter().step_by(every).collect();
+        let pairs = explorer.pairs(&reference, points, asked).await?;
         let count = pairs.len();
         let (more, absent) = explorer.check_all(&reference, pairs).await;
         figure = format!(
@@ -139,16 +138,43 @@ where
 /// Scenarios that are played with two crashes when asked for.
 const PAIRED: [&str; 3] = ["create", "change-identity", "revoke-and-grant-again"];
 
-/// `WIB_CRASH_PAIRS=n` asks for every n-th pair.
-fn every_nth_pair() -> Result<Option<usize>> {
-    let Some(text) = std::env::var_os("WIB_CRASH_PAIRS") else {
-        return Ok(None);
-    };
-    let every = text
-        .to_str()
-        .and_then(|text| text.parse::<usize>().ok())
-        .filter(|n| *n > 0);
-    every.context("WIB_CRASH_PAIRS must be a number from 1").map(Some)
+/// Which pairs of points are played.
+#[derive(Clone, Copy)]
+enum Pairs {
+    /// Those of two writes. A process that ends takes along what it has read, so a crash at a read leaves the
+    /// world as one after the last write leaves it.
+    OfWrites,
+    /// Every n-th of all.
+    EveryNth(usize),
+}
+
+impl Pairs {
+    /// What `WIB_CRASH_PAIRS` asks for: `writes`, or a number from 1.
+    fn asked_for() -> Result<Option<Self>> {
+        let Some(text) = std::env::var_os("WIB_CRASH_PAIRS") else {
+            return Ok(None);
+        };
+        let text = text.to_str().unwrap_or_default();
+        let every = text.parse().ok().filter(|n| *n > 0).map(Self::EveryNth);
+        let pairs = if text == "writes" {
+            Some(Self::OfWrites)
+        } else {
+            every
+        };
+        let pairs = pairs.context("WIB_CRASH_PAIRS must be \"writes\" or a number from 1")?;
+        Ok(Some(pairs))
+    }
+
+    fn concern(self, point: &Point) -> bool {
+        matches!(self, Self::EveryNth(_)) || is_write(&point.signature)
+    }
+
+    fn take(self, pairs: Vec<Vec<Point>>) -> Vec<Vec<Point>> {
+        match self {
+            Self::OfWrites => pairs,
+            Self::EveryNth(n) => pairs.into_iter().step_by(n).collect(),
+        }
+    }
 }
 
 /// How many calls of each signature.
@@ -248,21 +274,24 @@ where
         Ok((Vec::new(), false))
     }
 
-    /// Every point, followed by every point of the operator that comes after it.
-    async fn pairs(&self, reference: &Observed, firsts: Vec<Point>) -> Result<Vec<Vec<Point>>> {
-        let seconds = firsts.into_iter().map(|first| async move {
+    /// Points, each followed by those of the operator that comes after it.
+    async fn pairs(&self, reference: &Observed, firsts: Vec<Point>, asked: Pairs) -> Result<Vec<Vec<Point>>> {
+        let firsts = firsts.into_iter().filter(|point| asked.concern(point));
+        let seconds = firsts.map(|first| async move {
             let _slot = SLOTS.acquire().await?;
             let (_, calls) = self
                 .run(std::slice::from_ref(&first), Some(&reference.snapshot))
                 .await?;
-            let seconds = points(&calls)
-                .into_iter()
-                .map(|second| vec![first.clone(), second]);
-            anyhow::Ok(seconds.collect::<Vec<_>>())
+            let seconds = points(&calls).into_iter().filter(|point| asked.concern(point));
+            anyhow::Ok(
+                seconds
+                    .map(|second| vec![first.clone(), second])
+                    .collect::<Vec<_>>(),
+            )
         });
         let pairs: Vec<_> = stream::iter(seconds).buffered(AT_ONCE).collect().await;
         let pairs: Result<Vec<_>> = pairs.into_iter().collect();
-        Ok(pairs?.concat())
+        Ok(asked.take(pairs?.concat()))
     }
 
     /// Plays the scenario in a new world. Answers the calls of the last operator beside the run.

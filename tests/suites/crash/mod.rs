@@ -3,8 +3,9 @@
 //!
 //! A scenario is played once without faults, through gates that write down every call of the operator. Then, for
 //! each of these calls, it is played in a new world twice more: the operator is killed when the call is about to
-//! be sent, and when it was applied and its answer is lost. `WIB_CRASH_PAIRS=1` plays three of the scenarios with
-//! every pair of two crashes, which takes hours, and `WIB_CRASH_PAIRS=50` with every fiftieth.
+//! be sent, and when it was applied and its answer is lost. `WIB_CRASH_PAIRS=writes` plays three of the scenarios with
+//! two crashes too, at every pair of writes, `WIB_CRASH_PAIRS=1` at every pair of calls, which takes hours, and
+//! `WIB_CRASH_PAIRS=50` at every fiftieth of these.
 
 mod explorer;
 mod oracles;

@@ -154,15 +154,18 @@ pub async fn violations(stage: &Stage, scenario: &Scenario) -> Result<Vec<String
         ));
     }
     let last = stage.last_look().await?;
-    let writes = last.journal().into_iter().filter(is_write);
+    let writes = last
+        .journal()
+        .into_iter()
+        .filter(|call| is_write(&call.signature));
     found.extend(writes.map(|call| format!("one more operator wrote: {} {}", call.signature, call.path)));
     Ok(found)
 }
 
-/// Whether a call leaves something behind. Reviews and logins do not; events are told, not kept.
-fn is_write(call: &Call) -> bool {
-    let signature = call.signature.as_str();
-    call.method != "GET"
+/// Whether a call of this signature leaves something behind. Reviews and logins do not; events are told, not
+/// kept.
+pub fn is_write(signature: &str) -> bool {
+    signature.split(' ').nth(1) != Some("GET")
         && !matches!(
             signature,
             "k8s POST subjectaccessreviews" | "azure POST token" | "k8s POST events"
