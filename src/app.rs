@@ -21,8 +21,9 @@ use crate::azure::{
     RateLimiter, SetupError,
 };
 use crate::cli::RunArgs;
-use crate::controller::{self, ControllerMetrics, Parts, Retention, SystemClock, ThreadJitter};
+use crate::controller::{self, ControllerMetrics, IssuerFeed, Parts, Retention, SystemClock, ThreadJitter};
 use crate::core::backoff::Intervals;
+use crate::core::issuers::ClusterIssuers;
 use crate::core::{Defaults, text};
 use crate::runtime::client::{self, Cluster};
 use crate::runtime::issuer::IssuerSource;
@@ -165,9 +166,11 @@ impl App {
             readiness.stand_by(false);
             metrics.leads(&args.election.lease_name, true);
 
-            let (publish, known) = watch::channel(issuer);
+            let (mut issuers, known) = IssuerFeed::new(issuer);
             let every = args.kubernetes.issuer_refresh_interval;
-            let following = issuer::follow(source, kubernetes.clone(), every, publish);
+            let following = issuer::follow(source, kubernetes.clone(), every, move |issuer| {
+                issuers.take_in(issuer);
+            });
             let azure = Arc::new(FencedIdentities::new(
                 azure,
                 Arc::new(lead::LeaderClaim(leadership)),
@@ -314,9 +317,9 @@ fn issuer_source(args: &RunArgs) -> IssuerSource {
         (Some(issuer), _) => IssuerSource::Fixed(issuer.clone()),
         (None, Some(path)) => IssuerSource::TokenFile(path.clone()),
         (None, None) if args.kubernetes.kubeconfig.is_none() && default.exists() => {
-            IssuerSource::TokenFile(default)
+            IssuerSource::Discovery(Some(default))
         }
-        (None, None) => IssuerSource::Discovery,
+        (None, None) => IssuerSource::Discovery(None),
     }
 }
 
@@ -362,7 +365,7 @@ fn parts(
     args: &RunArgs,
     client: Client,
     lanes: Lanes,
-    issuer: watch::Receiver<String>,
+    issuer: watch::Receiver<ClusterIssuers>,
     metrics: ControllerMetrics,
 ) -> Parts {
     let bindings = &args.bindings;

@@ -78,8 +78,8 @@ pub struct BindingArgs {
     /// in every cloud.
     #[arg(long, env = "WIB_AUDIENCE", value_name = "AUDIENCE", default_value = "api://AzureADTokenExchange", value_parser = values::audience)]
     pub audience: String,
-    /// Issuer of the cluster's tokens, byte for byte. By default it is read from the operator's
-    /// own token, or from the API server's discovery document.
+    /// Issuer of the cluster's tokens, byte for byte. By default it is read from the API server's discovery
+    /// document, or where the operator may not read that, from its own token.
     #[arg(long, env = "WIB_ISSUER", value_name = "URL")]
     pub issuer: Option<String>,
     /// First part of the name of every credential. Change it only before the first binding.
@@ -191,12 +191,12 @@ pub struct KubernetesArgs {
     /// that has gone silent is noticed 5 seconds after that.
     #[arg(long, env = "WIB_WATCH_TIMEOUT", value_name = "DURATION", default_value = "1m", value_parser = values::seconds)]
     pub watch_timeout: Duration,
-    /// ServiceAccount token of the operator, to read the issuer from. By default the pod's own, if
-    /// there is one.
+    /// ServiceAccount token to read the issuer from, and from nothing else. A change of the issuer shows only
+    /// when the token is renewed.
     #[arg(long, env = "WIB_ISSUER_TOKEN_FILE", value_name = "FILE", value_parser = values::path)]
     pub issuer_token_file: Option<PathBuf>,
-    /// How often the issuer is read again.
-    #[arg(long, env = "WIB_ISSUER_REFRESH_INTERVAL", value_name = "DURATION", default_value = "1m", value_parser = values::interval)]
+    /// How often the issuer is read again: for so long tokens of a new one are refused at most.
+    #[arg(long, env = "WIB_ISSUER_REFRESH_INTERVAL", value_name = "DURATION", default_value = "10s", value_parser = values::interval)]
     pub issuer_refresh_interval: Duration,
 }
 

@@ -89,7 +89,7 @@ pub struct ServiceAccountStatus {
     /// Name, in the namespace of the binding.
     #[serde(default)]
     pub name: String,
-    /// The uid that was annotated: one recreated under the same name is told apart by it.
+    /// Its uid, if the operator made it: one that somebody made again under the same name is told apart by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
     /// Who made it. `Existing`: it was there. `Created`: the operator, by `create: true`.

@@ -1,10 +1,16 @@
 //! ServiceAccounts, as the watch knows them and as we left them, and bringing annotations there.
 
+mod sharing;
+
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use tracing::info;
+
+use sharing::MADE_AGAIN_WITHIN;
+pub(super) use sharing::{Annotating, JustDeleted};
 
 use super::context::Context;
 use super::service_account::{self, AccountMeta};
@@ -18,6 +24,28 @@ fn latest(context: &Context, namespace: &str, name: &str) -> Option<Arc<AccountM
     let reference = ObjectRef::new(name).within(namespace);
     let seen = context.service_accounts.get(&reference)?;
     Some(context.expectations.latest(seen))
+}
+
+/// The watch has shown that a ServiceAccount is deleted: the bindings that name it look when it has been gone for a
+/// while.
+pub(super) fn deleted(context: &Arc<Context>, account: &AccountMeta) {
+    let key = (account.namespace().unwrap_or_default(), account.name_any());
+    let deletion = context.just_deleted.begin(key.clone());
+    let context = context.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(MADE_AGAIN_WITHIN).await;
+        context.just_deleted.end(&key, deletion);
+        context.wake(context.index.naming(&key.0, &key.1));
+    });
+}
+
+/// Waits for a ServiceAccount that has just been deleted, until it is back or is to be missed.
+pub(super) async fn expect(context: &Context, namespace: &str, name: &str) {
+    while latest(context, namespace, name).is_none()
+        && let Some(left) = context.just_deleted.left(namespace, name)
+    {
+        tokio::time::sleep(left.min(Duration::from_millis(100))).await;
+    }
 }
 
 /// Looks a ServiceAccount up for a binding.
@@ -43,9 +71,14 @@ pub(super) async fn annotate(
     name: &str,
     wanted: &Annotations,
 ) -> Result<Option<String>, Refusal> {
+    let lock = context.annotating.of(namespace, name);
+    let _alone = lock.lock().await;
     let Some(found) = latest(context, namespace, name) else {
         return Ok(None);
     };
+    if !service_account::present(&found.metadata).needs_apply(wanted) {
+        return Ok(found.uid());
+    }
     let written = service_account::apply(&context.parts.client, &found.metadata, wanted).await?;
     let uid = written.uid();
     context.expectations.annotated(written);

@@ -60,6 +60,16 @@ pub(super) async fn from_storage<T>(context: &Context, call: impl Future<Output 
 pub(super) async fn binding(context: &Context, binding: &WorkloadIdentityBinding) -> kube::Result<Live> {
     let api = context.api(&binding.namespace().unwrap_or_default());
     let live = api.get_metadata_opt(&binding.name_any()).await?;
+    if let Some(live) = live
+        .as_ref()
+        .filter(|live| live.metadata.uid == binding.metadata.uid)
+    {
+        let (seen, stored) = (
+            &binding.metadata.resource_version,
+            &live.metadata.resource_version,
+        );
+        context.revision.is_older(seen.as_deref(), stored.as_deref());
+    }
     Ok(live.map_or(Live::Changed, |live| compare(binding, &live)))
 }
 

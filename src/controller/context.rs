@@ -13,16 +13,19 @@ use kube::{Api, Client};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::accounts::{Annotating, JustDeleted};
 use super::authorize::Authorization;
 use super::capacity::Capacity;
 use super::expectations::Expectations;
 use super::index::{Guarded, Index};
 use super::metrics::ControllerMetrics;
 use super::records::Records;
+use super::revision::StorageRevision;
 use crate::api::{FIELD_MANAGER, ManagedIdentity, WorkloadIdentityBinding};
 use crate::azure::Lanes;
 use crate::core::Defaults;
 use crate::core::backoff::{Intervals, Jitter};
+use crate::core::issuers::ClusterIssuers;
 use crate::fairness::FairSemaphore;
 
 /// The time, as a parameter. Transition times of conditions come from it, and how long a former issuer has
@@ -73,7 +76,7 @@ pub struct Parts {
     /// Azure.
     pub lanes: Lanes,
     /// The cluster's issuer; a new value makes every binding be looked at again.
-    pub issuer: watch::Receiver<String>,
+    pub issuer: watch::Receiver<ClusterIssuers>,
     /// Settings that complete specs.
     pub defaults: Defaults,
     /// Who decides which ServiceAccount may use which identity.
@@ -103,10 +106,13 @@ pub(super) struct Context {
     pub parts: Parts,
     pub index: Index,
     pub records: Records,
+    pub revision: Arc<StorageRevision>,
     pub expectations: Expectations,
     pub bindings: Store<Guarded>,
     pub service_accounts: Store<PartialObjectMeta<ServiceAccount>>,
     pub capacity: Capacity,
+    pub annotating: Annotating,
+    pub just_deleted: JustDeleted,
     /// Since when nobody has been known to want a recorded credential, by identity and name.
     pub unwanted: Mutex<HashMap<(String, String), tokio::time::Instant>>,
     /// Failures in a row, by identity.
@@ -129,7 +135,12 @@ impl Context {
     }
 
     pub fn issuer(&self) -> String {
-        self.parts.issuer.borrow().clone()
+        self.parts.issuer.borrow().current.clone()
+    }
+
+    /// Others that sign tokens of this cluster as well.
+    pub fn alternating_issuers(&self) -> Vec<String> {
+        self.parts.issuer.borrow().alternating.clone()
     }
 
     /// Reports events under the operator's name.

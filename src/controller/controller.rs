@@ -1,10 +1,11 @@
 //! The watches, and what each of them sets off.
 
 use std::collections::HashMap;
+use std::future::ready;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::{Stream, StreamExt, stream};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
@@ -19,17 +20,20 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
+use super::accounts::{self, Annotating, JustDeleted};
 use super::authorize::Authorization;
 use super::capacity::Capacity;
 use super::context::{Context, Parts};
 use super::expectations::Expectations;
 use super::index::{Guarded, Index};
 use super::records::{self, Records};
+use super::revision::{self, StorageRevision};
 use super::service_account::AccountMeta;
 use super::state_snapshot::StateSnapshot;
 use super::watches::{self, Reconnect};
 use super::{identities, reconcile, service_account};
 use crate::api::ManagedIdentity;
+use crate::core::issuers::ClusterIssuers;
 use crate::fairness::FairSemaphore;
 
 /// Changes of grants within this time are one round: a chart brings many roles at once.
@@ -63,13 +67,18 @@ pub async fn run(parts: Parts, shutdown: CancellationToken, synced: impl FnOnce(
     let (know, known) = watch::channel(false);
     let (wake_bindings, woken_bindings) = mpsc::channel(QUEUE);
     let (wake_identities, woken_identities) = mpsc::channel(QUEUE);
+    let counting = parts.metrics.clone();
+    let revision = Arc::new(StorageRevision::new(move || counting.storage_restored()));
     let context = Arc::new(Context {
         recorder: Context::recorder(&parts),
         index: Index::new(parts.defaults.clone()),
-        records: Records::new(client.clone(), namespace.clone()),
+        records: Records::new(client.clone(), namespace.clone(), revision.clone()),
+        revision: revision.clone(),
         expectations: Expectations::default(),
         permits: FairSemaphore::new(usize::from(parts.concurrency)),
         capacity: Capacity::default(),
+        annotating: Annotating::default(),
+        just_deleted: JustDeleted::default(),
         unwanted: Mutex::new(HashMap::new()),
         identity_failures: Mutex::new(HashMap::new()),
         stopping: shutdown.clone(),
@@ -82,7 +91,13 @@ pub async fn run(parts: Parts, shutdown: CancellationToken, synced: impl FnOnce(
     });
 
     let (bump, everything) = watch::channel(());
-    let watching_grants = watch_grants(client.clone(), watching.clone(), authorization, bump.clone());
+    let watching_grants = watch_grants(
+        client.clone(),
+        watching.clone(),
+        authorization,
+        &revision,
+        bump.clone(),
+    );
     let watching_issuer = watch_issuer(issuer, bump);
     context.parts.metrics.limited(context.parts.concurrency);
     let (metrics, weak) = (context.parts.metrics.clone(), Arc::downgrade(&context));
@@ -98,8 +113,14 @@ pub async fn run(parts: Parts, shutdown: CancellationToken, synced: impl FnOnce(
         &watching,
         bindings_writer,
     );
-    let account_stream = watch_accounts(scoped(&client, namespace.as_deref()), &watching, accounts_writer);
+    let account_stream = watch_accounts(
+        &context,
+        scoped(&client, namespace.as_deref()),
+        &watching,
+        accounts_writer,
+    );
     let record_stream = watch_records(&context, Api::all(client), &watching, records_writer);
+    let probing = revision::probe(context.clone());
     let named = {
         let context = context.clone();
         move |account: AccountMeta| {
@@ -134,7 +155,7 @@ pub async fn run(parts: Parts, shutdown: CancellationToken, synced: impl FnOnce(
     tokio::select! {
         _ = both => {}
         // None of these ends before the process does.
-        () = async { tokio::join!(watching_grants, watching_issuer, ready); std::future::pending::<()>().await } => {}
+        () = async { tokio::join!(watching_grants, watching_issuer, probing, ready); std::future::pending::<()>().await } => {}
     }
 }
 
@@ -162,7 +183,7 @@ fn watch_bindings(
     writer: Writer<Guarded>,
 ) -> impl Stream<Item = Result<Guarded, watcher::Error>> + Send + use<> {
     let (taking_in, asking) = (context.clone(), context.clone());
-    watches::watch(api, watching.clone())
+    watches::watch(api, watching.clone(), context.revision.restores())
         .modify(|object| object.meta_mut().managed_fields = None)
         .backoff(Reconnect::default())
         .then(move |event| {
@@ -190,11 +211,12 @@ async fn take_in(context: &Context, event: &Event<Guarded>) {
     match event {
         Event::Apply(object) | Event::InitApply(object) => context.expectations.seen(&uid(object)),
         Event::Delete(object) => context.expectations.forget(&uid(object)),
-        Event::Init | Event::InitDone => {}
+        Event::Init => context.expectations.listing(),
+        Event::InitDone => {}
     }
     let touched = context.index.update(event);
     if matches!(event, Event::InitDone) {
-        context.expectations.retain(&context.index.uids());
+        context.expectations.listed(&context.index.uids());
     }
     for binding in touched.bindings {
         // Fails only when the controller is gone.
@@ -217,7 +239,7 @@ fn watch_records(
 ) -> impl Stream<Item = Result<ManagedIdentity, watcher::Error>> + Send + use<> {
     let context = context.clone();
     let filtering = context.clone();
-    watches::watch(api, watching.clone())
+    watches::watch(api, watching.clone(), context.revision.restores())
         .modify(records::prune)
         .backoff(Reconnect::default())
         .then(move |event| {
@@ -225,7 +247,6 @@ fn watch_records(
             async move {
                 let lost = event.as_ref().map(|event| context.records.update(event));
                 for lost in lost.unwrap_or_default() {
-                    warn!(name = lost.name_any(), "the record of an identity was deleted though credentials of ours stand there; it is made again");
                     if let Err(error) = context.records.restore(&lost).await {
                         warn!("{error}");
                     }
@@ -236,7 +257,9 @@ fn watch_records(
         .reflect(writer)
         .applied_objects()
         .filter_map(move |event| {
-            let is_news = event.as_ref().map_or(true, |object| filtering.records.is_news(object));
+            let is_news = event
+                .as_ref()
+                .map_or(true, |object| filtering.records.is_news(object));
             let event = is_news.then_some(event);
             async move { event }
         })
@@ -244,15 +267,33 @@ fn watch_records(
 }
 
 fn watch_accounts(
+    context: &Arc<Context>,
     api: Api<AccountMeta>,
     watching: &watcher::Config,
     writer: Writer<AccountMeta>,
 ) -> impl Stream<Item = Result<AccountMeta, watcher::Error>> + Send + use<> {
-    watches::watch(api, watching.clone())
+    let (context, waking) = (context.clone(), context.clone());
+    watches::watch(api, watching.clone(), context.revision.restores())
         .modify(service_account::prune)
         .backoff(Reconnect::default())
+        .inspect_ok(move |event| match event {
+            Event::Init => context.expectations.listing_accounts(),
+            Event::InitDone => context.expectations.listed_accounts(),
+            Event::Apply(_) | Event::Delete(_) | Event::InitApply(_) => {}
+        })
         .reflect(writer)
-        .touched_objects()
+        .filter_map(move |event| {
+            let touched = match event {
+                Ok(Event::Apply(account) | Event::InitApply(account)) => Some(Ok(account)),
+                Ok(Event::Delete(account)) => {
+                    accounts::deleted(&waking, &account);
+                    None
+                }
+                Ok(Event::Init | Event::InitDone) => None,
+                Err(error) => Some(Err(error)),
+            };
+            ready(touched)
+        })
         .filter_map(|event| watches::unbroken("ServiceAccounts", event))
 }
 
@@ -289,6 +330,7 @@ async fn watch_grants(
     client: Client,
     watching: watcher::Config,
     authorization: Authorization,
+    revision: &StorageRevision,
     bump: watch::Sender<()>,
 ) {
     if authorization == Authorization::None {
@@ -296,14 +338,15 @@ async fn watch_grants(
     }
     let roles = Api::<PartialObjectMeta<ClusterRole>>::all(client.clone());
     let role_bindings = Api::<PartialObjectMeta<ClusterRoleBinding>>::all(client);
-    let roles = watches::changes("ClusterRoles", roles, watching.clone());
-    let role_bindings = watches::changes("ClusterRoleBindings", role_bindings, watching);
+    let roles = watches::changes("ClusterRoles", roles, watching.clone(), revision.restores());
+    let restores = revision.restores();
+    let role_bindings = watches::changes("ClusterRoleBindings", role_bindings, watching, restores);
     stream::select(roles.boxed(), role_bindings.boxed())
         .for_each(|()| async { bump.send_replace(()) })
         .await;
 }
 
-async fn watch_issuer(mut issuer: watch::Receiver<String>, bump: watch::Sender<()>) {
+async fn watch_issuer(mut issuer: watch::Receiver<ClusterIssuers>, bump: watch::Sender<()>) {
     while issuer.changed().await.is_ok() {
         bump.send_replace(());
     }

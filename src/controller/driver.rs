@@ -23,7 +23,7 @@ use crate::core::reconcile::{
     Answer, BindingPass, Due, Effect, End, Known, Obstacle, Refusal, Review, RevocationPass, Safeguard,
     Subject,
 };
-use crate::core::record::Change;
+use crate::core::record::{self, Change};
 use crate::core::{IdentityId, grant, text};
 use crate::fairness::Priority;
 
@@ -56,12 +56,10 @@ impl Guards<'_> {
 
     /// The changes without those that would take off the record what somebody has begun to write again.
     fn allowed(&self, identity: &IdentityId, changes: &[Change]) -> Vec<Change> {
-        let may_leave = |name: &str| {
+        record::allowed(changes, |name| {
             let leaving = self.leaving.as_ref();
             leaving.is_some_and(|leaving| leaving.may_leave(identity, name))
-        };
-        let stays = |change: &&Change| !matches!(change, Change::Gone { name } if !may_leave(name));
-        changes.iter().filter(stays).cloned().collect()
+        })
     }
 }
 
@@ -178,7 +176,11 @@ impl<'a> Driver<'a, '_> {
                 Ok(Live::Changed) => Answer::Outdated,
                 Err(error) => failed("remove the finalizer", &error),
             },
-            Effect::FindAccount(name) => Answer::Found(accounts::find(context, binding, &name)),
+            Effect::FindAccount(name) => {
+                let expected = accounts::expect(context, &namespace, &name);
+                self.working.without_permit(expected).await;
+                Answer::Found(accounts::find(context, binding, &name))
+            }
             Effect::Annotate(name, wanted) => {
                 match accounts::annotate(context, &namespace, &name, &wanted).await {
                     Ok(None) => Answer::Outdated,

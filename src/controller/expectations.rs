@@ -1,5 +1,8 @@
 //! What one pass leaves for the next: our last writes, until the watch has caught up with them, and failures
 //! in a row. Losing it (a restart) costs nothing but a repeated read.
+//!
+//! A write is believed for as long as the watch can still bring it. A list that began after it had been
+//! answered holds it, or storage does not: then it was restored from a backup that is older.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,20 +23,36 @@ const ACCOUNTS_KEPT: Duration = Duration::from_mins(5);
 #[derive(Default)]
 pub(super) struct Expectations {
     bindings: Mutex<HashMap<String, Expected>>,
+    /// When the list of bindings began that is under way.
+    listing: Mutex<Option<Instant>>,
     trouble: Mutex<Option<Instant>>,
     accounts: Mutex<HashMap<String, (Instant, Arc<AccountMeta>)>>,
+    /// When the list of ServiceAccounts began that is under way.
+    listing_accounts: Mutex<Option<Instant>>,
 }
 
 #[derive(Default)]
 struct Expected {
-    /// resourceVersion and status of our last write.
-    written: Option<(u64, WorkloadIdentityBindingStatus)>,
+    written: Option<StatusWrite>,
     failures: u32,
     /// Seen before it had a status, and not ready since.
     new: bool,
 }
 
+/// Our last write of a status.
+struct StatusWrite {
+    /// The resourceVersion that it made.
+    version: u64,
+    at: Instant,
+    status: WorkloadIdentityBindingStatus,
+}
+
 impl Expectations {
+    /// A list of bindings begins.
+    pub fn listing(&self) {
+        *lock(&self.listing) = Some(Instant::now());
+    }
+
     /// The watch has shown a binding. Only what it shows is kept account of, so that a pass which ends after
     /// its binding leaves nothing behind.
     pub fn seen(&self, uid: &str) {
@@ -45,9 +64,21 @@ impl Expectations {
         lock(&self.bindings).remove(uid);
     }
 
-    /// Only these bindings are left.
-    pub fn retain(&self, uids: &HashSet<String>) {
-        lock(&self.bindings).retain(|uid, _| uids.contains(uid));
+    /// The list of bindings is complete, and only these are left. What was written before it began, it has
+    /// shown if storage holds it.
+    pub fn listed(&self, uids: &HashSet<String>) {
+        let began = lock(&self.listing).take();
+        let mut bindings = lock(&self.bindings);
+        bindings.retain(|uid, _| uids.contains(uid));
+        for entry in bindings.values_mut() {
+            if entry
+                .written
+                .as_ref()
+                .is_some_and(|written| began > Some(written.at))
+            {
+                entry.written = None;
+            }
+        }
     }
 
     /// How many bindings account is kept of.
@@ -66,17 +97,22 @@ impl Expectations {
         let written = bindings
             .get(&binding.uid().unwrap_or_default())
             .and_then(|e| e.written.as_ref());
-        if let (Some(seen), Some((version, status))) = (seen, written)
-            && seen < *version
+        if let (Some(seen), Some(written)) = (seen, written)
+            && seen < written.version
         {
-            binding.status = Some(status.clone());
+            binding.status = Some(written.status.clone());
         }
     }
 
     /// Remembers a status write, which made this version.
     pub fn wrote(&self, uid: &str, version: Option<&str>, status: &WorkloadIdentityBindingStatus) {
         if let Some(version) = version.and_then(|v| v.parse().ok()) {
-            self.with(uid, |entry| entry.written = Some((version, status.clone())));
+            let written = StatusWrite {
+                version,
+                at: Instant::now(),
+                status: status.clone(),
+            };
+            self.with(uid, |entry| entry.written = Some(written));
         }
     }
 
@@ -118,6 +154,18 @@ impl Expectations {
         );
     }
 
+    /// A list of ServiceAccounts begins.
+    pub fn listing_accounts(&self) {
+        *lock(&self.listing_accounts) = Some(Instant::now());
+    }
+
+    /// It is complete, and has shown what was written before it began if storage holds it.
+    pub fn listed_accounts(&self) {
+        if let Some(began) = lock(&self.listing_accounts).take() {
+            lock(&self.accounts).retain(|_, (at, _)| *at >= began);
+        }
+    }
+
     /// The later of what the watch has seen and what we have written.
     pub fn latest(&self, seen: Arc<AccountMeta>) -> Arc<AccountMeta> {
         let version = |account: &AccountMeta| account.resource_version()?.parse::<u64>().ok();
@@ -151,6 +199,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn account(version: &str) -> AccountMeta {
@@ -197,5 +247,55 @@ mod tests {
         let latest = |version| expectations.latest(Arc::new(account(version))).resource_version();
         assert_eq!(latest("5").as_deref(), Some("7"));
         assert_eq!(latest("9").as_deref(), Some("9"));
+    }
+
+    fn status_seen(expectations: &Expectations, version: &str) -> Option<WorkloadIdentityBindingStatus> {
+        let mut binding = WorkloadIdentityBinding::new(
+            "web",
+            serde_json::from_value(json!({
+                "identity": { "name": "web" }, "serviceAccount": { "name": "web" },
+            }))
+            .unwrap(),
+        );
+        binding.metadata.uid = Some("u".to_owned());
+        binding.metadata.resource_version = Some(version.to_owned());
+        expectations.refresh(&mut binding);
+        binding.status
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_began_after_a_write_knows_better() {
+        let expectations = Expectations::default();
+        let uids = HashSet::from(["u".to_owned()]);
+        let status = WorkloadIdentityBindingStatus::default();
+        let tick = || tokio::time::advance(Duration::from_secs(1));
+        expectations.seen("u");
+
+        expectations.listing();
+        tick().await;
+        expectations.wrote("u", Some("9"), &status);
+        expectations.annotated(account("9"));
+        expectations.listed(&uids);
+        assert_eq!(
+            status_seen(&expectations, "5"),
+            Some(status.clone()),
+            "the list had begun before"
+        );
+
+        tick().await;
+        expectations.listing();
+        assert_eq!(
+            status_seen(&expectations, "5"),
+            Some(status),
+            "the list is not complete"
+        );
+        expectations.listed(&uids);
+        assert_eq!(status_seen(&expectations, "5"), None);
+
+        let latest = || expectations.latest(Arc::new(account("5"))).resource_version();
+        assert_eq!(latest().as_deref(), Some("9"), "another list");
+        expectations.listing_accounts();
+        expectations.listed_accounts();
+        assert_eq!(latest().as_deref(), Some("5"));
     }
 }

@@ -177,6 +177,7 @@ pub(super) fn situation(context: &Context, identity: &IdentityId) -> Situation {
         identity: identity.clone(),
         entries,
         issuer: context.issuer(),
+        alternating_issuers: context.alternating_issuers(),
         former_issuers: status.former_issuers.iter().map(since).collect(),
         former_issuer_retention: context.parts.retention.former_issuers,
         orphan_grace_period: context.parts.retention.orphans,

@@ -15,7 +15,9 @@ use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::runtime::watcher::Event;
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::oneshot;
+use tracing::warn;
 
+use super::revision::StorageRevision;
 use crate::api::{
     CredentialState, FIELD_MANAGER, ManagedIdentity, ManagedIdentitySpec, ManagedIdentityStatus,
     RecordedCredential,
@@ -34,6 +36,7 @@ const TRIES: usize = 8;
 pub(super) struct Records {
     api: Api<ManagedIdentity>,
     namespace: Option<String>,
+    revision: Arc<StorageRevision>,
     known: Mutex<KnownRecords>,
     writers: Mutex<HashMap<String, Arc<Writer>>>,
 }
@@ -68,25 +71,33 @@ pub(super) struct Failed {
 }
 
 impl Records {
-    pub fn new(client: Client, namespace: Option<String>) -> Self {
+    pub fn new(client: Client, namespace: Option<String>, revision: Arc<StorageRevision>) -> Self {
         Self {
             api: Api::all(client),
             namespace,
+            revision,
             known: Mutex::default(),
             writers: Mutex::default(),
         }
     }
 
-    /// Takes a watch event in. Answers records that somebody has deleted though they still name credentials:
-    /// they have to be made again.
+    /// Takes a watch event in. Answers what is no longer on record though nobody here has taken it off, and
+    /// has to be put back: somebody has deleted the record, or storage has gone back.
     pub fn update(&self, event: &Event<ManagedIdentity>) -> Vec<Arc<ManagedIdentity>> {
         let mut lost = lock(&self.known).update(event);
         lost.retain(|lost| self.in_scope(lost).next().is_some());
         lost
     }
 
-    /// Makes a record again that was deleted by hand.
+    /// Puts back what was lost of a record.
     pub async fn restore(&self, lost: &ManagedIdentity) -> Result<(), Failed> {
+        if self.in_scope(lost).next().is_none() {
+            return Ok(());
+        }
+        warn!(
+            name = lost.name_any(),
+            "credentials of ours are no longer on the record of an identity, though the operator has not taken them off; they are put back"
+        );
         let Ok(identity) = lost.spec.resource_id.parse::<IdentityId>() else {
             return Ok(());
         };
@@ -241,14 +252,21 @@ impl Records {
             source: Arc::new(source),
         };
         let mut base = self.get(identity).map(|known| (*known).clone());
+        let mut changes = changes.to_vec();
         for attempt in 1.. {
-            let result = self.try_write(identity, &name, base, changes).await;
+            let result = self.try_write(identity, &name, base, &changes).await;
             match result {
-                Err(kube::Error::Api(status))
-                    if (status.is_conflict() || status.is_not_found() || status.is_already_exists())
+                Err(kube::Error::Api(refused))
+                    if (refused.is_conflict() || refused.is_not_found() || refused.is_already_exists())
                         && attempt < TRIES =>
                 {
                     base = self.api.get_opt(&name).await.map_err(failed)?;
+                    let missing = lock(&self.known).missing(identity, base.as_ref());
+                    if let Some(lost) = missing {
+                        let again = record::restored(&status(&lost), self.in_scope(&lost));
+                        changes.splice(0..0, again);
+                    }
+                    self.compare(identity, base.as_ref());
                     if base.is_none() {
                         lock(&self.known).forget(identity);
                     }
@@ -287,7 +305,10 @@ impl Records {
         };
         object.status = Some(status.clone());
         object.metadata.managed_fields = None;
+        let before = self.revision.begin();
         let written = self.api.replace_status(name, &params(), &object).await?;
+        self.revision
+            .answered(before, written.metadata.resource_version.as_deref());
         if written.status.as_ref() != Some(&status) {
             // A definition of another version prunes what it does not know, without a word.
             let message = "the API server did not keep what was written: apply the CustomResourceDefinition managedidentities.workload-identity.io of this version";
@@ -339,8 +360,14 @@ impl Records {
         // Before the watch tells: a delete of our own is nothing to make good for.
         lock(&self.known).remove(record);
         match self.api.delete(&record.name_any(), &params).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            Ok(_) => {
+                lock(&self.known).was_removed(record);
+                Ok(())
+            }
+            Err(kube::Error::Api(status)) if status.is_not_found() => {
+                lock(&self.known).was_removed(record);
+                Ok(())
+            }
             Err(error) => {
                 lock(&self.known).removal_failed(record.clone());
                 Err(error)
@@ -356,9 +383,26 @@ impl Records {
     /// Reads the record of an identity from storage, and takes it in.
     pub async fn confirm(&self, identity: &IdentityId) -> kube::Result<()> {
         if let Some(live) = self.api.get_opt(&grant::object_name(identity)).await? {
-            lock(&self.known).learn(live);
+            self.compare(identity, Some(&live));
+            let lost = lock(&self.known).learn(live);
+            if let Some(lost) = lost
+                && let Err(error) = Box::pin(self.restore(&lost)).await
+            {
+                warn!("{error}");
+            }
         }
         Ok(())
+    }
+
+    /// Compares what storage holds with what was known of it.
+    fn compare(&self, identity: &IdentityId, stored: Option<&ManagedIdentity>) {
+        if let (Some(known), Some(stored)) = (self.get(identity), stored)
+            && known.metadata.uid == stored.metadata.uid
+        {
+            let version = |record: &ManagedIdentity| record.resource_version();
+            let (known, stored) = (version(&known), version(stored));
+            self.revision.is_older(known.as_deref(), stored.as_deref());
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
 
 use crate::api::{FIELD_MANAGER, Reason, WorkloadIdentityBinding};
-use crate::core::annotations::{Annotations, Present};
+use crate::core::annotations::{self, Annotations, Present};
 use crate::core::reconcile::Refusal;
 use crate::core::text;
 
@@ -180,7 +180,11 @@ fn refused(namespace: &str, name: &str, error: &kube::Error) -> Refusal {
             reason: Reason::FieldConflict,
             message: format!(
                 "another manager holds a different value on ServiceAccount {namespace}/{name}: {said}. \
-                 Take the azure.workload.identity annotations out of what that manager applies, or set annotate: false"
+                 Take the azure.workload.identity annotations out of what that manager applies, or set annotate: false. \
+                 If nobody applies them any more, as after a restore from a backup, remove them once: \
+                 kubectl annotate serviceaccount {name} -n {namespace} {}- {}-",
+                annotations::CLIENT_ID,
+                annotations::TENANT_ID
             ),
         };
     }

@@ -46,9 +46,11 @@ pub(super) async fn write(
     });
     let params = PatchParams::apply(FIELD_MANAGER).force();
     let api = context.api(&namespace);
+    let before = context.revision.begin();
     match api.patch_status(&name, &params, &Patch::Apply(body)).await {
         Ok(written) => {
             let version = written.metadata.resource_version;
+            context.revision.answered(before, version.as_deref());
             context.expectations.wrote(&uid, version.as_deref(), &status);
             binding.status = Some(status);
             Ok(Written::Yes)

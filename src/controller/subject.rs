@@ -56,6 +56,7 @@ fn known(context: &Context, binding: &WorkloadIdentityBinding, subject: &Subject
     let mut known = Known {
         of_binding: held(context, subject),
         issuers: issuers(context),
+        alternating_issuers: context.alternating_issuers(),
         namespace: context.parts.namespace.clone(),
         fresh: context.fresh(was_ready),
         reported: Reported::new(&status, was_ready),
@@ -110,5 +111,6 @@ fn held(context: &Context, subject: &Subject) -> Vec<Held> {
 fn issuers(context: &Context) -> Vec<String> {
     let mut issuers = context.records.former_issuers();
     issuers.push(context.issuer());
+    issuers.extend(context.alternating_issuers());
     issuers
 }

@@ -1,7 +1,7 @@
 //! What all watches have in common: they end and begin anew, say when they are interrupted, and do not hurry.
 
 use std::fmt::Debug;
-use std::future::{Ready, ready};
+use std::future::{Ready, pending, ready};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
@@ -11,6 +11,7 @@ use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -22,18 +23,28 @@ pub(super) fn lasting(timeout: Duration) -> watcher::Config {
     watcher::Config::default().timeout(u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX))
 }
 
-/// A watch that lists anew when its version is refused as gone. The library does so for an event that
-/// says 410, but would ask with the same version for ever if it is the status of the answer.
+/// A watch that lists anew when its version is refused as gone, and whenever storage has gone back. The
+/// library does so for an event that says 410, but would ask with the same version for ever if it is the
+/// status of the answer, and would wait in silence for a version that storage has not reached yet.
 pub(super) fn watch<K>(
     api: Api<K>,
     lasting: watcher::Config,
+    restores: watch::Receiver<u64>,
 ) -> impl Stream<Item = watcher::Result<Event<K>>> + Send
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     Api<K>: Clone,
 {
     stream::repeat_with(move || {
-        let running = Some(watcher(api.clone(), lasting.clone()).boxed());
+        let mut restores = restores.clone();
+        restores.mark_unchanged();
+        let begin_anew = async move {
+            if restores.changed().await.is_err() {
+                pending::<()>().await;
+            }
+        };
+        let running = watcher(api.clone(), lasting.clone()).take_until(Box::pin(begin_anew));
+        let running = Some(running.boxed());
         stream::unfold(running, async |running| {
             let mut running = running?;
             let event = running.next().await?;
@@ -113,12 +124,17 @@ fn interrupted(what: &str, error: &watcher::Error) {
 }
 
 /// Changes after the first complete list.
-pub(super) fn changes<K>(what: &'static str, api: Api<K>, watching: watcher::Config) -> impl Stream<Item = ()>
+pub(super) fn changes<K>(
+    what: &'static str,
+    api: Api<K>,
+    watching: watcher::Config,
+    restores: watch::Receiver<u64>,
+) -> impl Stream<Item = ()>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let mut listed = false;
-    watch(api, watching)
+    self::watch(api, watching, restores)
         .backoff(Reconnect::default())
         .filter_map(move |event| {
             let change = match event {

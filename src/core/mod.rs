@@ -17,6 +17,7 @@ pub mod fault;
 pub mod grant;
 pub mod holdings;
 pub mod identity;
+pub mod issuers;
 pub mod outcome;
 pub mod ownership;
 pub mod plan;

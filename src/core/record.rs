@@ -110,6 +110,13 @@ pub fn apply(record: &mut ManagedIdentityStatus, changes: &[Change]) {
     record.held = others.map(|others| format!("{}/{MAX_PER_IDENTITY}", others + record.credentials.len()));
 }
 
+/// The changes without those that take an entry off which must stay: somebody may have begun to write its
+/// credential again since that was deleted. Who asked for such a change has to look again.
+pub fn allowed(changes: &[Change], may_leave: impl Fn(&str) -> bool) -> Vec<Change> {
+    let stays = |change: &&Change| !matches!(change, Change::Gone { name } if !may_leave(name));
+    changes.iter().filter(stays).cloned().collect()
+}
+
 /// The changes that make these entries of a record again, which was lost as a whole.
 pub fn restored<'a>(
     lost: &ManagedIdentityStatus,

@@ -1,7 +1,7 @@
 //! The cluster's issuer, byte for byte as its tokens carry it. Never normalised: a slash more or
 //! less is another issuer to Entra.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base64::Engine;
@@ -9,8 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Request;
 use kube::Client;
 use serde::Deserialize;
-use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::warn;
 
 /// Where the ServiceAccount token of a pod lies by default.
 pub const DEFAULT_TOKEN_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
@@ -20,11 +19,13 @@ pub const DEFAULT_TOKEN_FILE: &str = "/var/run/secrets/kubernetes.io/serviceacco
 pub enum IssuerSource {
     /// The user has said it.
     Fixed(String),
-    /// `iss` of a token that this cluster has signed: the truth for signing. With several
-    /// `--service-account-issuer` flags the API server signs with the first.
+    /// `iss` of a token that this cluster has signed. It lasts as long as the token, so a change shows when
+    /// the kubelet renews that: at four fifths of its life.
     TokenFile(PathBuf),
-    /// The API server's discovery document.
-    Discovery,
+    /// The API server's discovery document: with several `--service-account-issuer` flags it names the first,
+    /// which signs, from the moment on that it does. Where the operator may not read it, the token of this
+    /// file, if there is one.
+    Discovery(Option<PathBuf>),
 }
 
 /// Why the issuer is not known.
@@ -70,23 +71,12 @@ struct Discovery {
 pub async fn read(source: &IssuerSource, client: &Client) -> Result<String, Error> {
     let issuer = match source {
         IssuerSource::Fixed(issuer) => issuer.clone(),
-        IssuerSource::TokenFile(path) => {
-            let token = tokio::fs::read_to_string(path).await;
-            let token = token.map_err(|source| Error::File {
-                path: path.clone(),
-                source,
-            })?;
-            issuer_of(token.trim()).ok_or_else(|| Error::Token(path.clone()))?
-        }
-        IssuerSource::Discovery => {
-            let request = Request::get("/.well-known/openid-configuration").body(Vec::new());
-            let request = request.map_err(|e| Error::Discovery(Box::new(kube::Error::Service(e.into()))))?;
-            let document: Discovery = client
-                .request(request)
-                .await
-                .map_err(|e| Error::Discovery(Box::new(e)))?;
-            document.issuer
-        }
+        IssuerSource::TokenFile(path) => of_file(path).await?,
+        IssuerSource::Discovery(token) => match (discovered(client).await, token) {
+            (Ok(issuer), _) => issuer,
+            (Err(error), Some(path)) if is_withheld(&error) => of_file(path).await?,
+            (Err(error), _) => return Err(Error::Discovery(Box::new(error))),
+        },
     };
     if issuer.starts_with("https://") {
         Ok(issuer)
@@ -95,24 +85,39 @@ pub async fn read(source: &IssuerSource, client: &Client) -> Result<String, Erro
     }
 }
 
-/// Reads the issuer again and again, and publishes it when it has changed. Never ends.
+async fn of_file(path: &Path) -> Result<String, Error> {
+    let token = tokio::fs::read_to_string(path).await;
+    let token = token.map_err(|source| Error::File {
+        path: path.to_owned(),
+        source,
+    })?;
+    issuer_of(token.trim()).ok_or_else(|| Error::Token(path.to_owned()))
+}
+
+async fn discovered(client: &Client) -> kube::Result<String> {
+    let request = Request::get("/.well-known/openid-configuration").body(Vec::new());
+    let request = request.map_err(|e| kube::Error::Service(e.into()))?;
+    client
+        .request::<Discovery>(request)
+        .await
+        .map(|document| document.issuer)
+}
+
+/// Whether the operator may not read the document, or there is none. Not so when nobody could be asked: then
+/// the token would say what was true some time ago.
+fn is_withheld(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 401 | 403 | 404))
+}
+
+/// Reads the issuer again and again, and hands it over. Never ends.
 ///
 /// A read that fails leaves the last known issuer in force: credentials must not move on account
 /// of a moment without an API server.
-pub async fn follow(source: IssuerSource, client: Client, every: Duration, publish: watch::Sender<String>) {
+pub async fn follow(source: IssuerSource, client: Client, every: Duration, mut take_in: impl FnMut(String)) {
     loop {
         tokio::time::sleep(every).await;
         match read(&source, &client).await {
-            Ok(issuer) => {
-                publish.send_if_modified(|known| {
-                    let changed = *known != issuer;
-                    if changed {
-                        info!(old = *known, new = issuer, "the cluster's issuer has changed");
-                        known.clone_from(&issuer);
-                    }
-                    changed
-                });
-            }
+            Ok(issuer) => take_in(issuer),
             Err(error) => warn!("the issuer could not be read again: {error}"),
         }
     }

@@ -36,6 +36,7 @@ mod process;
 mod release;
 mod removal;
 mod repositories;
+mod restores;
 mod rewriting;
 mod runner;
 mod secrets;
@@ -87,6 +88,7 @@ fn main() -> ExitCode {
         gitops::trials(),
         chart::trials(),
         migrate::trials(),
+        restores::trials(),
         repositories::trials(),
         rewriting::trials(),
         guide::trials(),

@@ -1,5 +1,7 @@
 //! The ServiceAccount: shared with others, never brought back to life, picked up when it appears.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
 use azure_emulator::Operation;
 use k8s_openapi::api::core::v1::ServiceAccount;
@@ -9,11 +11,12 @@ use serde_json::{Value, json};
 use wib_harness::World;
 use wib_harness::world::bindings::condition;
 
-use crate::runner::trials;
+use crate::runner::{figure, trials};
 
 trials![
     shared a_missing_service_account_is_picked_up_when_it_appears,
     shared a_deleted_service_account_is_not_brought_back,
+    shared one_that_is_made_again_costs_one_write_however_many_share_it,
     shared create_makes_one_that_goes_with_the_binding,
     shared a_created_one_stays_where_access_is_retained,
     shared annotate_false_writes_nothing,
@@ -83,17 +86,53 @@ async fn a_deleted_service_account_is_not_brought_back(world: World) -> Result<(
 
     let second = world.service_account("web").await?;
     ensure!(first.metadata.uid != second.metadata.uid);
-    let ready = world.ready("web").await?;
+    world.ready("web").await?;
     assert_eq!(
         world.annotation("web", CLIENT_ID).await?.as_ref(),
         Some(&identity.client_id)
     );
-    let account = ready
-        .status
-        .and_then(|s| s.service_account)
-        .context("no ServiceAccount in the status")?;
-    assert_eq!(account.uid, second.metadata.uid);
     // The subject is by name: Azure had no part in this.
+    assert_eq!(world.azure.count(Operation::PutCredential), 1);
+    world.assert_accepted("web", &identity.client_id).await
+}
+
+/// As a Helm hook does at every upgrade.
+async fn one_that_is_made_again_costs_one_write_however_many_share_it(world: World) -> Result<()> {
+    const SHARING: usize = 12;
+    const TIMES: usize = 10;
+    let identity = world.workload("web").await?;
+    let _operator = world.operator().await?;
+    let names: Vec<_> = (0..SHARING).map(|n| format!("web-{n}")).collect();
+    for name in &names {
+        world.bind(name, "web", &identity).await?;
+    }
+    for name in &names {
+        world.ready(name).await?;
+    }
+    let before = world.kubernetes_writes_after(SHARING).await?.len();
+    let operator_writes =
+        async || -> Result<usize> { Ok(world.kubernetes_writes_after(SHARING).await?.len()) };
+    for n in 1..=TIMES {
+        let service_account = world.service_accounts();
+        service_account.delete("web", &DeleteParams::default()).await?;
+        world.service_account("web").await?;
+        // Whoever comes first annotates it.
+        let end = tokio::time::Instant::now() + Duration::from_secs(30);
+        while world.annotation("web", CLIENT_ID).await?.is_none() {
+            ensure!(tokio::time::Instant::now() < end, "not annotated again, time {n}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    for name in &names {
+        world.ready(name).await?;
+    }
+    let writes = operator_writes().await? - before;
+    figure(format!(
+        "service account: made again {TIMES} times under {SHARING} bindings: {writes} writes"
+    ));
+    // A binding that looks just between the two says that it is missing, and takes that back.
+    let all = world.kubernetes_writes_after(SHARING).await?.split_off(before);
+    ensure!(writes < 3 * TIMES, "{writes} writes: {all:?}");
     assert_eq!(world.azure.count(Operation::PutCredential), 1);
     world.assert_accepted("web", &identity.client_id).await
 }

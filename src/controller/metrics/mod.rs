@@ -54,6 +54,7 @@ pub struct ControllerMetrics {
     work_time: Histogram,
     time_to_ready: Histogram,
     repairs: Counter,
+    storage_restores: Counter,
     state: StateCollector,
 }
 
@@ -79,6 +80,7 @@ impl ControllerMetrics {
                 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0,
             ]),
             repairs: Counter::default(),
+            storage_restores: Counter::default(),
             state: StateCollector::default(),
         };
         for result in ["success", "requeue_after", "requeue", "error"] {
@@ -183,6 +185,11 @@ impl ControllerMetrics {
             "Credentials put right that were missing or changed",
             self.repairs.clone(),
         );
+        registry.register(
+            "wib_storage_restores",
+            "How often the storage of Kubernetes went back to an older version, as when etcd is restored from a backup",
+            self.storage_restores.clone(),
+        );
         registry.register_collector(Box::new(self.state.clone()));
     }
 
@@ -262,6 +269,11 @@ impl ControllerMetrics {
     /// A new binding is ready for the first time, so long after its creation.
     pub fn ready_after(&self, time: Duration) {
         self.time_to_ready.observe(time.as_secs_f64());
+    }
+
+    /// Storage has gone back to an older version.
+    pub fn storage_restored(&self) {
+        self.storage_restores.inc();
     }
 
     /// A credential that we had made was missing or changed, and was put right.

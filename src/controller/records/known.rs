@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use kube::ResourceExt;
 use kube::runtime::watcher::Event;
+use tokio::time::Instant;
 
 use super::super::index::Key;
 use crate::api::{ManagedIdentity, RecordedCredential};
@@ -23,9 +24,9 @@ pub struct KnownRecords {
     former_issuers: BTreeMap<String, usize>,
     /// While a list runs.
     listing: Option<Listing>,
-    /// Uids of records that we have deleted, until the watch has shown that too: it may be behind, and what
-    /// it shows of them is no longer so.
-    removed: HashSet<String>,
+    /// Uids of records that we have deleted, and when storage had said so, until the watch has shown that too:
+    /// it may be behind, and what it shows of them is no longer so.
+    removed: HashMap<String, Option<Instant>>,
     /// How many passes are writing a credential in Azure, by identity and name.
     writing: HashMap<Name, usize>,
     /// How many passes are deleting a credential in Azure and taking it off the record.
@@ -36,43 +37,58 @@ pub struct KnownRecords {
 pub type Name = (String, String);
 
 /// What a list has shown so far, and what we have written meanwhile: the list may have been made before.
-#[derive(Default)]
 struct Listing {
+    /// What was known before this is in the list, or storage does not hold it any more.
+    began: Instant,
     keys: HashSet<String>,
     uids: HashSet<String>,
+    /// What was on record before, and is not on the records that the list shows.
+    lost: Vec<Arc<ManagedIdentity>>,
+}
+
+impl Listing {
+    fn begin() -> Self {
+        Self {
+            began: Instant::now(),
+            keys: HashSet::new(),
+            uids: HashSet::new(),
+            lost: Vec::new(),
+        }
+    }
 }
 
 /// The record of one identity.
 struct KnownRecord {
     identity: IdentityId,
     object: Arc<ManagedIdentity>,
+    /// Since when it is known in this version.
+    at: Instant,
     /// resourceVersion of our last write on it.
     own: Option<u64>,
 }
 
 impl KnownRecords {
-    /// Takes a watch event in. Answers the records that are gone though nobody here has deleted them.
+    /// Takes a watch event in. Answers what is no longer on record though nobody here has taken it off:
+    /// somebody has edited or deleted a record, or storage was restored from a backup.
     pub fn update(&mut self, event: &Event<ManagedIdentity>) -> Vec<Arc<ManagedIdentity>> {
         match event {
             Event::Init => {
-                self.listing = Some(Listing::default());
+                self.listing = Some(Listing::begin());
                 Vec::new()
             }
             Event::InitApply(object) => {
+                let lost = self.learn(object.clone());
                 if let Some(listing) = &mut self.listing {
                     listing.uids.extend(object.uid());
+                    listing.lost.extend(lost);
                 }
-                self.learn(object.clone());
                 Vec::new()
             }
             Event::InitDone => self.listed(),
-            Event::Apply(object) => {
-                self.learn(object.clone());
-                Vec::new()
-            }
+            Event::Apply(object) => self.learn(object.clone()).into_iter().collect(),
             Event::Delete(object) => {
                 let uid = object.uid().unwrap_or_default();
-                if self.removed.remove(&uid) {
+                if self.removed.remove(&uid).is_some() {
                     return Vec::new();
                 }
                 // One that has been made again meanwhile is another one.
@@ -83,37 +99,74 @@ impl KnownRecords {
     }
 
     fn listed(&mut self) -> Vec<Arc<ManagedIdentity>> {
-        let listed = self.listing.take().unwrap_or_default();
+        let Some(listed) = self.listing.take() else {
+            return Vec::new();
+        };
         // Of those that the list did not show any more, no watch will.
-        self.removed.retain(|uid| listed.uids.contains(uid));
+        self.removed.retain(|uid, _| listed.uids.contains(uid));
         let keys = self.records.keys();
         let gone: Vec<String> = keys.filter(|key| !listed.keys.contains(*key)).cloned().collect();
-        gone.iter().filter_map(|key| self.take(key)).collect()
+        let gone = gone.iter().filter_map(|key| self.take(key));
+        listed.lost.into_iter().chain(gone).collect()
     }
 
-    /// Keeps the later of what is known and what was seen.
-    pub fn learn(&mut self, object: ManagedIdentity) {
-        let same = self.same(&object);
-        let own = same.and_then(|known| known.own);
-        let is_older = same.is_some_and(|known| version(&known.object) > version(&object));
-        let Some(identity) = same.map(|known| known.identity.clone()).or_else(|| of(&object)) else {
-            return;
-        };
-        if object.uid().is_some_and(|uid| self.removed.contains(&uid)) {
-            return;
+    /// Keeps the later of what is known and what was seen. Answers what was on record and is not any more,
+    /// except what is being taken off: entries of ours leave by our own writes alone.
+    ///
+    /// A list that began after something was known has it, or storage holds it no more, whatever the
+    /// versions say.
+    pub fn learn(&mut self, object: ManagedIdentity) -> Option<Arc<ManagedIdentity>> {
+        let began = self.listing.as_ref().map(|listing| listing.began);
+        let is_before = |at: Instant| began.is_some_and(|began| at < began);
+        if let Some(uid) = object.uid()
+            && let Some(at) = self.removed.get(&uid)
+        {
+            if !at.is_some_and(is_before) {
+                return None;
+            }
+            self.removed.remove(&uid);
         }
+        let same = self.same(&object);
+        let is_older = same.is_some_and(|known| version(&known.object) > version(&object));
+        let own = same.filter(|_| !is_older).and_then(|known| known.own);
+        let is_outdated = is_older && same.is_some_and(|known| !is_before(known.at));
+        let identity = same.map(|known| known.identity.clone()).or_else(|| of(&object))?;
         if let Some(listing) = &mut self.listing {
             listing.keys.insert(identity.key().to_owned());
         }
-        if is_older {
-            return;
+        if is_outdated {
+            return None;
         }
+        let lost = self.missing(&identity, Some(&object));
         self.take(identity.key());
         self.put(KnownRecord {
             identity,
             object: Arc::new(object),
+            at: Instant::now(),
             own,
         });
+        lost
+    }
+
+    /// What is known to be on record and is not in what storage holds, except what is being taken off.
+    pub fn missing(
+        &self,
+        identity: &IdentityId,
+        stored: Option<&ManagedIdentity>,
+    ) -> Option<Arc<ManagedIdentity>> {
+        let mut lost = self.get(identity)?;
+        let kept = stored.map(entries).unwrap_or_default();
+        let is_missing = |entry: &RecordedCredential| {
+            let name = (identity.key().to_owned(), entry.name.clone());
+            !kept.iter().any(|kept| kept.name == entry.name) && !self.leaving.contains_key(&name)
+        };
+        if !entries(&lost).iter().any(is_missing) {
+            return None;
+        }
+        if let Some(status) = &mut Arc::make_mut(&mut lost).status {
+            status.credentials.retain(is_missing);
+        }
+        Some(lost)
     }
 
     /// Takes in what we have written.
@@ -127,11 +180,19 @@ impl KnownRecords {
 
     /// We are about to delete this record: what a watch may still show of it is no longer so.
     pub fn remove(&mut self, record: &ManagedIdentity) {
-        self.removed.extend(record.uid());
+        self.removed.extend(record.uid().map(|uid| (uid, None)));
         if let Some(listing) = &mut self.listing {
             listing.uids.extend(record.uid());
         }
         self.take(&record.spec.resource_id);
+    }
+
+    /// Storage has deleted it.
+    pub fn was_removed(&mut self, record: &ManagedIdentity) {
+        let removed = record.uid().and_then(|uid| self.removed.get_mut(&uid));
+        if let Some(at) = removed {
+            *at = Some(Instant::now());
+        }
     }
 
     /// It was not deleted after all.

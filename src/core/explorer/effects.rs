@@ -1,17 +1,16 @@
-//! What the world answers to an effect: the calls of `controller::driver`, `confirm`, `records`, `accounts`
-//! and `object`.
+//! What the world answers to an effect: the calls of `controller::driver`, `confirm`, `accounts` and `object`.
 
 use std::time::Duration;
 
 use super::driver::AnswerMode;
-use super::state::{BindingObject, Call, PassFrame, Work, WorkTarget, WorldState, grant};
+use super::records::{begin_leave, commit, is_leaving};
+use super::state::{BindingObject, Call, WorkTarget, WorldState, grant};
 use super::universe::{ACCOUNTS, NAMESPACE, No, Universe};
 use super::view;
-use crate::api::{ManagedIdentityStatus, Reason, ServiceAccountOrigin};
+use crate::api::{Reason, ServiceAccountOrigin};
 use crate::core::annotations::{self, Annotations, CLIENT_ID, Present};
 use crate::core::plan::{PlanInput, Step, plan};
 use crate::core::reconcile::{Account, Answer, Effect, Obstacle, Refusal, Review};
-use crate::core::record::{self, Change};
 use crate::core::{Fault, Holdings, Snapshot};
 
 /// What came of an effect.
@@ -390,89 +389,4 @@ fn unwanted(universe: &Universe, state: &WorldState, operator: usize, subjects: 
             .cloned()
             .collect(),
     )
-}
-
-/// The works of the other passes of this process.
-fn others(state: &WorldState, operator: usize) -> impl Iterator<Item = &Work> {
-    let cluster = state.operators[operator].cluster;
-    let all = state.operators.iter().enumerate();
-    let others = all.filter(move |(other, mind)| *other != operator && mind.leads && mind.cluster == cluster);
-    others.filter_map(|(_, mind)| mind.work.as_ref())
-}
-
-/// Whether another pass deletes this credential, and has not taken it off the record yet.
-fn is_leaving(state: &WorldState, operator: usize, identity: No, name: &str) -> bool {
-    let mut frames = others(state, operator).flat_map(|work| &work.frames);
-    frames.any(|frame| {
-        frame
-            .leaving
-            .iter()
-            .any(|leaving| *leaving == (identity, name.to_owned()))
-    })
-}
-
-/// `Records::begin_leave`: what no other pass is writing may leave the record after its deletion.
-fn begin_leave(state: &mut WorldState, operator: usize, identity: No, names: &[String]) {
-    let is_written = |name: &String| {
-        others(state, operator).any(|work| {
-            let call = work.call.as_ref().filter(|call| call.identity == identity);
-            let mut steps = call.into_iter().flat_map(|call| call.steps.iter());
-            steps.any(|step| matches!(step, Step::Put(credential) if credential.name == *name))
-        })
-    };
-    let free = names.iter().filter(|name| !is_written(name));
-    let free = free.map(|name| (identity, name.clone())).collect();
-    frame(state, operator).leaving = free;
-}
-
-fn frame(state: &mut WorldState, operator: usize) -> &mut PassFrame {
-    let frames = &mut super::driver::work(state, operator).frames;
-    frames.last_mut().expect("a pass under way")
-}
-
-/// `Records::commit`: on what is known, and where storage knows better, on that. What somebody is writing
-/// stays on record.
-fn commit(
-    universe: &Universe,
-    state: &mut WorldState,
-    operator: usize,
-    identity: No,
-    changes: &[Change],
-) -> Answer {
-    let cluster = state.operators[operator].cluster;
-    let leaving = frame(state, operator).leaving.clone();
-    let may_leave = |name: &String| leaving.contains(&(identity, name.clone()));
-    let stays = |change: &&Change| !matches!(change, Change::Gone { name } if !may_leave(name));
-    let allowed: Vec<Change> = changes.iter().filter(stays).cloned().collect();
-    let answer = if allowed.len() == changes.len() {
-        Answer::Done
-    } else {
-        Answer::Outdated
-    };
-    let changes = allowed;
-    let stored = state.records[cluster][identity].clone();
-    let known = state.operators[operator].records[identity].clone();
-    let after = |base: &ManagedIdentityStatus| {
-        let mut status = base.clone();
-        record::apply(&mut status, &changes);
-        universe.record(status)
-    };
-    let from_known = after(&known.0);
-    let needs_no_write = from_known == known;
-    let written = if known == stored || needs_no_write {
-        from_known
-    } else {
-        after(&stored.0)
-    };
-    if !needs_no_write {
-        state.records[cluster][identity] = written.clone();
-    }
-    for mind in state.operators.iter_mut().filter(|mind| mind.cluster == cluster) {
-        mind.records[identity] = if needs_no_write {
-            mind.records[identity].clone()
-        } else {
-            written.clone()
-        };
-    }
-    answer
 }

@@ -21,6 +21,7 @@ mod effects;
 mod explore;
 mod moves;
 mod pool;
+mod records;
 mod state;
 mod tenant;
 mod universe;

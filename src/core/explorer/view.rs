@@ -74,6 +74,7 @@ pub(super) fn known(
     let desired = desired(universe, state, operator.cluster, object);
     let others = wanting(operator, Some(slot), object.identity, object.account);
     Known {
+        alternating_issuers: Vec::new(),
         contenders: contenders(universe, operator, slot, object),
         recorded: operator.records[object.identity].0.credentials.clone(),
         of_binding: held(universe, operator, slot, object, &desired),
@@ -284,6 +285,7 @@ pub(super) fn situation(
         entries,
         issuer: Universe::issuer(cluster, issuers[cluster]).to_owned(),
         former_issuers: former.collect(),
+        alternating_issuers: Vec::new(),
         former_issuer_retention: Duration::from_secs(RETENTION.unsigned_abs()),
         orphan_grace_period: GRACE,
         orphans: orphans(operator),

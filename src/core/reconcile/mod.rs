@@ -62,6 +62,8 @@ pub struct Known {
     pub of_binding: Vec<Held>,
     /// Issuers of this cluster: the current one, and those on record as former ones.
     pub issuers: Vec<String>,
+    /// Other issuers that API servers of this cluster name by turns with the current one.
+    pub alternating_issuers: Vec<String>,
     /// The one namespace that the operator looks after, or all.
     pub namespace: Option<String>,
     /// Names of the other live bindings that want the same ServiceAccount to use the same identity.

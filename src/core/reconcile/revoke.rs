@@ -146,17 +146,14 @@ impl RevocationPass {
                 issuer: issuer.clone(),
                 at: situation.now,
             };
-            if *issuer != situation.issuer && !is_known && !self.changes.contains(&change) {
+            if !situation.signs(issuer) && !is_known && !self.changes.contains(&change) {
                 self.changes.push(change);
             }
         }
-        if situation
-            .former_issuers
-            .iter()
-            .any(|(known, _)| *known == situation.issuer)
-        {
+        let formers = situation.former_issuers.iter().map(|(known, _)| known);
+        for issuer in formers.filter(|known| situation.signs(known)) {
             self.changes.push(Change::Reinstate {
-                issuer: situation.issuer.clone(),
+                issuer: issuer.clone(),
             });
         }
     }
@@ -193,7 +190,7 @@ impl RevocationPass {
 
     /// A former issuer's credential goes when no token of it can be valid any more.
     fn retire(&mut self, situation: &Situation, recorded: &RecordedCredential) {
-        if recorded.issuer == situation.issuer {
+        if situation.signs(&recorded.issuer) {
             return;
         }
         let known = situation

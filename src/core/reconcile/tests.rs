@@ -390,7 +390,7 @@ fn credential_status(credential: &Credential, origin: CredentialOrigin) -> Crede
 fn account_status(name: &str, origin: ServiceAccountOrigin) -> ServiceAccountStatus {
     ServiceAccountStatus {
         name: name.to_owned(),
-        uid: Some("uid".to_owned()),
+        uid: (origin == ServiceAccountOrigin::Created).then(|| "uid".to_owned()),
         origin,
     }
 }

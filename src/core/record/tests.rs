@@ -136,6 +136,20 @@ fn only_what_is_gone_leaves_the_record() {
 }
 
 #[test]
+fn what_may_not_leave_stays_and_all_else_is_allowed() {
+    let changes = [
+        want(&api(), "b"),
+        gone(&web()),
+        gone(&api()),
+        retire("https://old/", 1),
+    ];
+    let web = web();
+    assert_eq!(allowed(&changes, |_| true), changes);
+    let without = [changes[0].clone(), changes[1].clone(), changes[3].clone()];
+    assert_eq!(allowed(&changes, |name| name == web.name), without);
+}
+
+#[test]
 fn orphans_are_counted_and_nothing_else_is() {
     let orphan = |c: &Credential| mark(c, CredentialState::Orphaned);
     let zoo = credential("https://issuer/", "zoo");

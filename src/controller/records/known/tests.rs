@@ -298,3 +298,80 @@ fn no_write_begins_between_a_deletion_and_the_end_of_the_entry() {
     assert!(!known.begin_write(&name), "it is off the record");
     assert!(known.writing.is_empty() && known.leaving.is_empty());
 }
+
+fn names(objects: &[Arc<ManagedIdentity>]) -> Vec<Vec<&str>> {
+    objects
+        .iter()
+        .map(|object| entries(object).iter().map(|entry| entry.name.as_str()).collect())
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_storage_lost_since_a_backup_is_answered_and_the_rest_is_as_storage_holds_it() {
+    let mut known = KnownRecords::default();
+    let (web, api, job) = (entry("shop", "web"), entry("shop", "api"), entry("shop", "job"));
+    listed(&mut known, &[object("one", "u1", 5, std::slice::from_ref(&web))]);
+    known.wrote(object("one", "u1", 9, &[web.clone(), api.clone()]));
+    known.wrote(object("two", "u2", 10, std::slice::from_ref(&job)));
+    tokio::time::advance(std::time::Duration::from_secs(1)).await;
+
+    // The backup was made at version 5, when the record of the second identity was not there.
+    let lost = listed(&mut known, &[object("one", "u1", 5, std::slice::from_ref(&web))]);
+    assert_eq!(names(&lost), [["wib-shop-api"], ["wib-shop-job"]]);
+    assert_eq!(of_binding(&known, "shop", "web"), [at("one", "wib-shop-web")]);
+    assert_eq!(known.all().count(), 1);
+    assert!(
+        known.is_news(&object("one", "u1", 5, &[])),
+        "our own write is no more"
+    );
+    // From here on it goes on.
+    known.update(&Event::Apply(object("one", "u1", 6, &[])));
+    assert_eq!(known.all().count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_we_had_removed_comes_back_with_a_backup_and_not_with_a_late_list() {
+    let mut known = KnownRecords::default();
+    let record = object("one", "u1", 5, &[entry("shop", "web")]);
+    listed(&mut known, std::slice::from_ref(&record));
+    tokio::time::advance(std::time::Duration::from_secs(1)).await;
+    known.remove(&record);
+    assert!(
+        listed(&mut known, std::slice::from_ref(&record)).is_empty(),
+        "it is about to go"
+    );
+    assert_eq!(known.all().count(), 0);
+
+    known.was_removed(&record);
+    tokio::time::advance(std::time::Duration::from_secs(1)).await;
+    assert!(listed(&mut known, std::slice::from_ref(&record)).is_empty());
+    assert_eq!(known.all().count(), 1);
+}
+
+#[test]
+fn an_entry_that_somebody_else_takes_off_is_answered_and_one_that_is_being_deleted_is_not() {
+    let mut known = KnownRecords::default();
+    let (web, api, job) = (entry("shop", "web"), entry("shop", "api"), entry("shop", "job"));
+    listed(
+        &mut known,
+        &[object("one", "u1", 5, &[web.clone(), api.clone(), job.clone()])],
+    );
+    let leaving = known.begin_leave(
+        [at("one", "wib-shop-web")].map(|(id, name)| (identity(&id).key().to_owned(), name)),
+        None,
+    );
+    assert_eq!(leaving.len(), 1);
+    let lost = known.update(&Event::Apply(object("one", "u1", 6, std::slice::from_ref(&job))));
+    assert_eq!(names(&lost), [["wib-shop-api"]]);
+
+    // Of a record that was made again there is the same to say.
+    let lost = known.update(&Event::Apply(object("one", "u2", 7, std::slice::from_ref(&api))));
+    assert_eq!(names(&lost), [["wib-shop-job"]]);
+    // Our own write takes off what it takes off.
+    known.wrote(object("one", "u2", 8, &[]));
+    assert!(
+        known
+            .update(&Event::Apply(object("one", "u2", 8, &[])))
+            .is_empty()
+    );
+}

@@ -54,7 +54,8 @@ impl Apply {
     ) -> Effect {
         self.outcome.service_account = Some(ServiceAccountStatus {
             name: desired.service_account.name.clone(),
-            uid,
+            // Of one that somebody else makes again and again, every binding would have to write its status.
+            uid: uid.filter(|_| origin == ServiceAccountOrigin::Created),
             origin,
         });
         self.outcome.annotated = annotated(desired);

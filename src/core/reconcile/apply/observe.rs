@@ -93,14 +93,14 @@ impl Apply {
         let mut displaceable: Vec<_> = ours
             .iter()
             .filter(|entry| {
-                let is_former = entry.issuer != *issuer;
+                let signs = entry.issuer == *issuer || self.known.alternating_issuers.contains(&entry.issuer);
                 let is_superseded = self.known.of_binding.iter().any(|held| {
                     held.heir.is_none()
                         && held.identity == desired.identity
                         && held.entry.name == entry.name
                         && entry.subject != *subject
                 });
-                is_former || is_superseded
+                !signs || is_superseded
             })
             .collect();
         displaceable.sort_by_key(|entry| entry.subject != *subject);

@@ -114,6 +114,14 @@ impl Apply {
                 Reason::Adopted,
                 "A credential that somebody else made trusts the ServiceAccount.",
             )
+        } else if let Some(other) = former
+            .as_ref()
+            .filter(|f| self.known.alternating_issuers.contains(f))
+        {
+            let message = format!(
+                "The credential trusts the ServiceAccount. API servers of this cluster name issuer {other} as well, whose credential stays: give all of them the same --service-account-issuer."
+            );
+            ConditionState::yes(Reason::Created, message)
         } else if let Some(former) = former {
             let message = format!(
                 "The credential trusts the ServiceAccount. The one of the cluster's former issuer {former} stays until its tokens have expired."

@@ -48,6 +48,8 @@ pub struct Situation {
     pub entries: Vec<OwnedEntry>,
     /// The cluster's issuer.
     pub issuer: String,
+    /// Other issuers that sign tokens of this cluster as well.
+    pub alternating_issuers: Vec<String>,
     /// Former issuers on record, and for how long they have been that.
     pub former_issuers: Vec<(String, Duration)>,
     /// How long a former issuer's credentials stay: the longest lifetime of a token.
@@ -60,6 +62,13 @@ pub struct Situation {
     pub now: i64,
     /// How old the list may be that a deletion is decided on.
     pub fresh: Duration,
+}
+
+impl Situation {
+    /// Whether new tokens of this cluster may have this issuer.
+    pub fn signs(&self, issuer: &str) -> bool {
+        self.issuer == issuer || self.alternating_issuers.iter().any(|other| other == issuer)
+    }
 }
 
 /// What is to become of orphans.

@@ -182,9 +182,10 @@ fn a_refusal_of_the_annotations_is_told() {
 }
 
 #[test]
-fn one_that_vanished_while_it_was_annotated_is_reported_without_a_uid() {
+fn one_that_others_made_or_that_vanished_meanwhile_is_reported_without_a_uid() {
     let bare = account(Annotations::new(), &[]);
     let gone = Answer::Annotated(Ok(None));
     let outcome = pass(desired(), recorded(), bare, [(annotate(), gone)]);
     assert_eq!(outcome.service_account.unwrap().uid, None);
+    assert_eq!(in_order().service_account.unwrap().uid, None);
 }

@@ -344,7 +344,11 @@ fn former_issuers_give_way_first_those_of_this_service_account_before_all() {
     let current = credential_of(ISSUER, "zoo");
     let mut known = known();
     known.recorded = [&other, &current, &own].map(|c| entry(c, "other")).to_vec();
-    assert_eq!(displaceable(known), [own.name, other.name]);
+    assert_eq!(displaceable(known.clone()), [own.name, other.name]);
+
+    // New tokens have it as well.
+    known.alternating_issuers = vec![FORMER.to_owned()];
+    assert!(displaceable(known).is_empty());
 }
 
 #[test]
@@ -519,4 +523,22 @@ fn the_former_issuers_credential_of_this_service_account_is_told() {
         );
         assert_eq!(outcome.credential_synced, expected);
     }
+}
+
+#[test]
+fn an_issuer_that_api_servers_name_by_turns_is_told() {
+    let other = credential_of(FORMER, "web");
+    let mut known = recorded();
+    known.recorded.push(entry(&other, "binding"));
+    known.alternating_issuers = vec![FORMER.to_owned()];
+    let outcome = pass(
+        known,
+        vec![credential(), other],
+        [(find_account(), annotated_account())],
+    );
+    let told = "The credential trusts the ServiceAccount. API servers of this cluster name issuer https://former/ as well, whose credential stays: give all of them the same --service-account-issuer.";
+    assert_eq!(
+        outcome.credential_synced,
+        ConditionState::yes(Reason::Created, told)
+    );
 }

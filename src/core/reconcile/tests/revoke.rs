@@ -18,6 +18,7 @@ pub(super) fn situation(entries: Vec<OwnedEntry>) -> Situation {
         entries,
         issuer: ISSUER.to_owned(),
         former_issuers: Vec::new(),
+        alternating_issuers: Vec::new(),
         former_issuer_retention: Duration::from_hours(24),
         orphan_grace_period: Duration::from_hours(1),
         orphans: Orphans::Remove,

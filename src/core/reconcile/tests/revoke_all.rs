@@ -271,6 +271,27 @@ fn an_issuer_that_is_the_clusters_again_is_no_former_one() {
 }
 
 #[test]
+fn an_issuer_that_api_servers_name_by_turns_is_no_former_one() {
+    let by_turns = |situation| Situation {
+        alternating_issuers: vec![FORMER.to_owned()],
+        ..situation
+    };
+    let entries = vec![wanted(&credential_of(FORMER, "web"))];
+    let never_retired = by_turns(situation(entries.clone()));
+    assert_eq!(
+        run(never_retired, Due::All, [(review(), GRANTED)]),
+        Revoked::default()
+    );
+
+    let retired_before = by_turns(since(entries, FORMER, Duration::from_hours(99)));
+    let reinstated = record(vec![Change::Reinstate {
+        issuer: FORMER.to_owned(),
+    }]);
+    let steps = [(review(), GRANTED), (reinstated, Answer::Done)];
+    assert_eq!(run(retired_before, Due::All, steps), Revoked::default());
+}
+
+#[test]
 fn a_denial_speaks_before_every_other_reason() {
     let former = credential_of(FORMER, "web");
     let mut entry = orphan(&former, Duration::from_hours(2));

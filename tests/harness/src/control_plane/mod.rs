@@ -5,6 +5,7 @@
 
 mod access;
 mod api_server;
+mod backup;
 mod binaries;
 mod link;
 mod pki;
@@ -24,6 +25,7 @@ use kube::config::AuthInfo;
 
 use access::{Address, by_certificate};
 use api_server::Files;
+pub use backup::Backup;
 use binaries::Binaries;
 use pki::Pki;
 use process::Process;
@@ -51,7 +53,7 @@ pub struct Options {
 pub struct ControlPlane {
     // Fields are dropped in this order: the processes before the directory they write to.
     api_server: Option<Process>,
-    etcd: Process,
+    etcd: Option<Process>,
     directory: WorkDir,
     files: Files,
     pki: Pki,
@@ -117,7 +119,7 @@ impl ControlPlane {
         ready.map_err(|error| etcd.with_log(&error))?;
         let mut control_plane = Self {
             api_server: None,
-            etcd,
+            etcd: Some(etcd),
             admin: address.client(admin_user.clone()).await?,
             directory,
             files,
@@ -161,8 +163,8 @@ impl ControlPlane {
 
     /// The process ids of etcd and, when it runs, of the API server.
     pub fn process_ids(&self) -> Vec<u32> {
-        let api_server = self.api_server.as_ref().map(Process::id);
-        [Some(self.etcd.id()), api_server].into_iter().flatten().collect()
+        let processes = [&self.etcd, &self.api_server];
+        processes.into_iter().flatten().map(Process::id).collect()
     }
 
     /// Kills the API server as a crash would. Clients are refused until it is started again; etcd keeps its data.
