@@ -220,7 +220,7 @@ impl ManagedIdentities for Arm {
             })
             .await
         {
-            Err(error) if error.fault.is_gone() => Ok(()),
+            Err(error) if error.fault == Fault::CredentialGone => Ok(()),
             result => result,
         }
     }

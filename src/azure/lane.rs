@@ -6,6 +6,7 @@
 //! planning on what the one before has left; and a call goes out only when the lane's view says
 //! that it is needed and the rate limiter allows it.
 
+mod settings;
 mod view;
 
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+pub use self::settings::LaneSettings;
 use self::view::{Freshness, LaneView};
 use super::rate_limit::{IdentityLimiter, RateLimited, RateLimiter};
 use super::{AzureError, ManagedIdentities, Operation};
@@ -28,31 +30,9 @@ use crate::fairness::{FairSemaphore, Flow, Permit};
 /// From so many credentials on, the log names the identity at every list: somebody should make room in time.
 const NEARLY_FULL: usize = MAX_PER_IDENTITY - 2;
 
-/// How a lane treats what it has read and written.
-#[derive(Clone, Copy, Debug)]
-pub struct LaneSettings {
-    /// How long a list that lacks our own write is taken for stale rather than for drift: Azure
-    /// may answer a read right after a write with the state before it.
-    pub grace: Duration,
-    /// How long a failed read is the answer for everybody who asks.
-    pub share_failure: Duration,
-    /// After how long without use a lane is forgotten.
-    pub idle: Duration,
-    /// Longest rest of the writer after another client was writing at the same moment. The first
-    /// rest is up to a 60th of it.
-    pub longest_rest: Duration,
-}
-
-impl Default for LaneSettings {
-    fn default() -> Self {
-        Self {
-            grace: Duration::from_mins(2),
-            share_failure: Duration::from_secs(1),
-            idle: Duration::from_hours(1),
-            longest_rest: Duration::from_mins(1),
-        }
-    }
-}
+/// For so long an answer that an identity is gone has to stay the same before it is believed: Azure may answer 404
+/// for what exists, and what is believed to be gone is taken off the record.
+const BELIEVED_AFTER: Duration = Duration::from_secs(10);
 
 /// All lanes.
 pub struct Lanes {
@@ -78,6 +58,8 @@ pub struct Lane {
     writer: Arc<FairSemaphore>,
     /// Writes in a row that met another client's.
     contended: AtomicU32,
+    /// Since when every answer has been that the identity is gone.
+    gone_since: Mutex<Option<Instant>>,
 }
 
 impl Lanes {
@@ -133,6 +115,7 @@ impl Lane {
             calling: tokio::sync::Mutex::default(),
             writer: FairSemaphore::new(1),
             contended: AtomicU32::new(0),
+            gone_since: Mutex::default(),
         }
     }
 
@@ -184,17 +167,24 @@ impl Lane {
     /// works on one whose answer never came. It is deleted by its name alone. What has become unreadable
     /// under our name is somebody else's by now, and left.
     ///
+    /// That the identity is gone is asked once more, after a while, before it is answered.
+    ///
     /// # Errors
     /// When the identity could not be read, so that none was tried.
     ///
     /// # Cancel safety
     /// As [`Self::write`].
-    pub async fn delete(
-        &self,
-        max_age: Duration,
-        flow: Flow<'_>,
-        names: &[String],
-    ) -> Result<Vec<(String, Result<(), AzureError>)>, AzureError> {
+    pub async fn delete(&self, max_age: Duration, flow: Flow<'_>, names: &[String]) -> Deleted {
+        let deleted = self.try_delete(max_age, flow, names).await;
+        let left = BELIEVED_AFTER.saturating_sub(self.gone_for().unwrap_or_default());
+        if left.is_zero() || !says_gone(&deleted) {
+            return deleted;
+        }
+        tokio::time::sleep(left).await;
+        self.try_delete(max_age, flow, names).await
+    }
+
+    async fn try_delete(&self, max_age: Duration, flow: Flow<'_>, names: &[String]) -> Deleted {
         let (_permit, mut held) = self.writer(max_age, flow).await?;
         let mut results = Vec::with_capacity(names.len());
         for name in names {
@@ -314,6 +304,16 @@ impl Lane {
 
     /// Takes into account what an answer says about how fast to go on.
     fn learn(&self, operation: Operation, error: Option<&AzureError>) {
+        {
+            let mut gone_since = self.gone_since.lock().unwrap_or_else(PoisonError::into_inner);
+            match error {
+                Some(error) if is_identity_gone(error) => {
+                    gone_since.get_or_insert_with(Instant::now);
+                }
+                None => *gone_since = None,
+                Some(_) => {}
+            }
+        }
         match error.map(|e| (e.fault, e)) {
             Some((Fault::Throttled, error)) => self.limiter.throttled(operation, error),
             Some((Fault::Contended, _)) => {
@@ -329,6 +329,12 @@ impl Lane {
         }
     }
 
+    /// For how long every answer has been that the identity is gone.
+    fn gone_for(&self) -> Option<Duration> {
+        let gone_since = self.gone_since.lock().unwrap_or_else(PoisonError::into_inner);
+        gone_since.map(|since| since.elapsed())
+    }
+
     fn fresh(&self, max_age: Duration) -> Freshness {
         Freshness {
             answer: max_age,
@@ -339,6 +345,23 @@ impl Lane {
     fn view(&self) -> MutexGuard<'_, LaneView> {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What came of deleting each, by name, or why none could be tried.
+type Deleted = Result<Vec<(String, Result<(), AzureError>)>, AzureError>;
+
+fn says_gone(deleted: &Deleted) -> bool {
+    match deleted {
+        Err(error) => is_identity_gone(error),
+        Ok(results) => {
+            let mut refused = results.iter().filter_map(|(_, result)| result.as_ref().err());
+            refused.any(is_identity_gone)
+        }
+    }
+}
+
+fn is_identity_gone(error: &AzureError) -> bool {
+    matches!(error.fault, Fault::IdentityGone | Fault::ResourceGroupGone)
 }
 
 /// A call that has to wait its turn for too long to wait for it here.

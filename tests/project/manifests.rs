@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use clap::CommandFactory;
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use workload_identity_binding::api::{
     DeletionPolicy, GRANT_RESOURCE, GRANT_VERB, GROUP, WorkloadIdentityBinding,
 };
@@ -130,6 +131,27 @@ fn the_rules_of_the_definition_bite() -> Result<()> {
     .context("no binding")?;
     binding.spec.identity.name = Some("web".to_owned());
     ensure!(kube::core::cel::validate_cel(&binding).is_err());
+    Ok(())
+}
+
+/// A rule at the root of a definition refuses every write of an object that breaks it, the removal of a finalizer
+/// included: what Kubernetes lets pass as long as it does not change (ratcheting) begins below the root.
+#[test]
+fn no_rule_of_a_definition_stands_at_its_root() -> Result<()> {
+    for path in [
+        "crds/workload-identity.io_workloadidentitybindings.yaml",
+        "crds/workload-identity.io_managedidentities.yaml",
+    ] {
+        for definition in objects::<CustomResourceDefinition>(&documents(path)?, "CustomResourceDefinition")?
+        {
+            for version in definition.spec.versions {
+                let root = version.schema.and_then(|schema| schema.open_api_v3_schema);
+                let root = root.with_context(|| format!("{path}: no schema"))?;
+                assert_eq!(root.required, Some(vec!["spec".to_owned()]), "{path}");
+                assert_eq!(root.x_kubernetes_validations, None, "{path}");
+            }
+        }
+    }
     Ok(())
 }
 

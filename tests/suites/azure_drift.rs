@@ -39,6 +39,7 @@ trials![
     shared a_missing_subscription_is_told,
     shared a_subscription_that_cannot_be_seen_is_not_gone,
     shared a_deleted_identity_lets_its_binding_go,
+    shared one_answer_that_what_exists_is_gone_takes_nothing_off_the_record,
 ];
 
 const CLIENT_ID: &str = "azure.workload.identity/client-id";
@@ -117,6 +118,23 @@ async fn an_identity_that_was_deleted_is_missed_and_its_successor_used(world: Wo
     );
     world.assert_accepted("web", &new.client_id).await?;
     event(&world, "ClientIdChanged").await
+}
+
+/// Azure answers 404 for a while for what exists, or with an old list.
+async fn one_answer_that_what_exists_is_gone_takes_nothing_off_the_record(world: World) -> Result<()> {
+    let (identity, _operator) = ready(&world, &WATCHFUL).await?;
+    world.azure.fault(Fault::on(Operation::DeleteCredential).status(
+        404,
+        "ParentResourceNotFound",
+        "Can not perform requested operation on nested resource. Parent resource not found.",
+    ));
+    world.revoke("web", &identity).await?;
+    world
+        .refused_within("web", &identity.client_id, 70_025, Duration::from_mins(1))
+        .await?;
+    world.unrecorded(&identity).await?;
+    ensure!(world.azure.credentials(&identity.resource_id).is_empty());
+    Ok(())
 }
 
 async fn an_identity_that_was_replaced_unseen_is_used_at_the_next_look(world: World) -> Result<()> {

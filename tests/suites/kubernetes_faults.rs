@@ -12,7 +12,6 @@ use pretty_assertions::assert_eq;
 use serde_json::json;
 use wib_harness::World;
 use wib_harness::gate::{Gate, Rule};
-use wib_harness::world::bindings::is_ready;
 
 use crate::runner::{figure, trials};
 
@@ -144,18 +143,10 @@ async fn a_service_account_that_is_made_again_meanwhile_is_annotated(world: Worl
         .service_accounts()
         .delete("web", &DeleteParams::default())
         .await?;
-    let uid = world.service_account("web").await?.metadata.uid;
+    world.service_account("web").await?;
     parked.release();
-    world
-        .wait("web", "ready with the new ServiceAccount", move |b| {
-            let account = b.status.as_ref().and_then(|s| s.service_account.as_ref());
-            is_ready(b) && account.is_some_and(|a| a.uid == uid)
-        })
-        .await?;
-    let id = world
-        .annotation("web", "azure.workload.identity/client-id")
-        .await?;
-    assert_eq!(id, Some(identity.client_id));
+    world.annotated("web", &identity).await?;
+    world.ready("web").await?;
     lost_against_others(gate)?;
     assert_eq!(world.azure.count(Operation::PutCredential), 1);
     Ok(())

@@ -10,7 +10,6 @@ use kube::api::DeleteParams;
 use pretty_assertions::assert_eq;
 use wib_harness::World;
 use wib_harness::gate::{Call, Gate, Rule, Trap, WatchFault};
-use wib_harness::world::bindings::is_ready;
 
 use crate::runner::{figure, trials};
 
@@ -86,18 +85,8 @@ impl Meanwhile {
             .await?;
         world.gone("deleted").await?;
         world.stalled("revoked", "NotAuthorized").await?;
-        let account = world.service_accounts().get("again").await?;
-        let uid = account.metadata.uid.context("no uid")?;
-        world
-            .wait("again", "ready with the new ServiceAccount", move |b| {
-                let account = b.status.as_ref().and_then(|s| s.service_account.as_ref());
-                is_ready(b) && account.is_some_and(|a| a.uid.as_deref() == Some(uid.as_str()))
-            })
-            .await?;
-        let id = world
-            .annotation("again", "azure.workload.identity/client-id")
-            .await?;
-        assert_eq!(id.as_deref(), Some(self.identities[3].client_id.as_str()));
+        world.annotated("again", &self.identities[3]).await?;
+        world.ready("again").await?;
         for (name, held) in [
             ("calm", 1),
             ("deleted", 0),

@@ -1,7 +1,5 @@
 //! The ServiceAccount: shared with others, never brought back to life, picked up when it appears.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result, ensure};
 use azure_emulator::Operation;
 use k8s_openapi::api::core::v1::ServiceAccount;
@@ -117,11 +115,10 @@ async fn one_that_is_made_again_costs_one_write_however_many_share_it(world: Wor
         service_account.delete("web", &DeleteParams::default()).await?;
         world.service_account("web").await?;
         // Whoever comes first annotates it.
-        let end = tokio::time::Instant::now() + Duration::from_secs(30);
-        while world.annotation("web", CLIENT_ID).await?.is_none() {
-            ensure!(tokio::time::Instant::now() < end, "not annotated again, time {n}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        world
+            .annotated("web", &identity)
+            .await
+            .with_context(|| format!("time {n}"))?;
     }
     for name in &names {
         world.ready(name).await?;

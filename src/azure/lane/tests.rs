@@ -379,3 +379,34 @@ async fn ours_that_became_unreadable_right_after_our_write_is_not_taken_for_ours
     let seen = lane.snapshot(Duration::ZERO, PARTY).await.unwrap();
     assert_eq!(seen.holdings, edited);
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_answer_that_an_identity_is_gone_is_asked_about_again() {
+    for answers in [Fault::IdentityGone, Fault::ResourceGroupGone] {
+        let azure = Arc::new(Fake::default());
+        let lane = lane(&azure);
+        lane.write(AGE, PARTY, &put(1)).await.unwrap();
+        *azure.refuse.lock().unwrap() = Some(error(answers, None));
+        let recovers = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            *azure.refuse.lock().unwrap() = None;
+        };
+        let (deleted, ()) = tokio::join!(delete(&lane, 1), recovers);
+        deleted.unwrap();
+        assert!(azure.held.lock().unwrap().is_empty(), "{answers:?}: it stands");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_identity_that_stays_gone_is_gone() {
+    let azure = Arc::new(Fake::default());
+    let lane = lane(&azure);
+    *azure.refuse.lock().unwrap() = Some(error(Fault::IdentityGone, None));
+    let began = Instant::now();
+    for _ in 0..3 {
+        let gone = delete(&lane, 1).await.unwrap_err();
+        assert_eq!(gone.fault, Fault::IdentityGone);
+    }
+    assert_eq!(began.elapsed(), BELIEVED_AFTER, "once is enough");
+    assert_eq!(azure.lists.load(SeqCst), 2);
+}

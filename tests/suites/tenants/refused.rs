@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use azure_emulator::Operation;
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
@@ -15,6 +16,8 @@ use wib_harness::world::Gates;
 use wib_harness::world::bindings::{condition, describe};
 use wib_harness::{Cluster, World};
 use workload_identity_binding::api::WorkloadIdentityBinding;
+
+use crate::runner::figure;
 
 use super::{begin_deletion, gone_soon, ready_through};
 
@@ -122,6 +125,56 @@ pub async fn a_finalizer_that_cannot_be_taken_off_is_told(world: World) -> Resul
         world.bind("web", "web", &identity).await?;
         world.ready("web").await?;
     }
+    Ok(())
+}
+
+/// Ten bindings whose finalizer a policy keeps there: each is cleaned up once, and tried ever more rarely.
+pub async fn a_refusal_that_lasts_costs_ever_less(world: World) -> Result<()> {
+    const BINDINGS: usize = 10;
+    const MEASURED: Duration = Duration::from_secs(20);
+    let gates = world.gated().await?;
+    let _operator = world
+        .operator_through(&gates, &["--max-retry-interval=1m"])
+        .await?;
+    let identity = world.identity("web");
+    let names: Vec<_> = (0..BINDINGS).map(|n| format!("web-{n}")).collect();
+    for name in &names {
+        world.service_account(name).await?;
+        world.grant(name, &identity).await?;
+        world.bind(name, name, &identity).await?;
+    }
+    for name in &names {
+        world.ready(name).await?;
+    }
+    for (status, reason) in REFUSALS {
+        let patches = || gates.kubernetes.count("k8s PATCH workloadidentitybindings");
+        let before = patches();
+        let rule = Rule::on("k8s PATCH workloadidentitybindings").always();
+        gates.kubernetes.rule(rule.kubernetes_status(status, reason));
+        let deleted = &names[if status == 403 {
+            0..BINDINGS / 2
+        } else {
+            BINDINGS / 2..BINDINGS
+        }];
+        for name in deleted {
+            begin_deletion(&world, name).await?;
+        }
+        tokio::time::sleep(MEASURED).await;
+        let tries = patches() - before;
+        figure(format!(
+            "tenants: {} finalizers refused with {status}: {tries} tries in {} s",
+            deleted.len(),
+            MEASURED.as_secs()
+        ));
+        ensure!(tries <= 15 * deleted.len(), "{tries} tries");
+        for name in deleted {
+            world.not_ready(name, "KubernetesUnavailable").await?;
+        }
+        gates.kubernetes.clear_rules();
+    }
+    ensure!(world.azure.credentials(&identity.resource_id).is_empty());
+    let deletes = world.azure.count(Operation::DeleteCredential);
+    ensure!(deletes == BINDINGS, "{deletes} deletes");
     Ok(())
 }
 

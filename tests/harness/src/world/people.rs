@@ -13,6 +13,9 @@ use serde_json::{Value, json};
 use super::{RESOURCE_GROUP, World};
 use crate::{AUDIENCE, platform};
 
+/// Longest wait for an id on a ServiceAccount.
+const ANNOTATED_WITHIN: Duration = Duration::from_mins(1);
+
 impl World {
     /// Makes a managed identity.
     pub fn identity(&self, name: &str) -> Identity {
@@ -66,6 +69,24 @@ impl World {
     pub async fn annotation(&self, service_account: &str, key: &str) -> Result<Option<String>> {
         let account = self.service_accounts().get(service_account).await?;
         Ok(account.metadata.annotations.and_then(|mut a| a.remove(key)))
+    }
+
+    /// Waits until a ServiceAccount carries the id of an identity.
+    pub async fn annotated(&self, service_account: &str, identity: &Identity) -> Result<()> {
+        let end = tokio::time::Instant::now() + ANNOTATED_WITHIN;
+        loop {
+            let id = self
+                .annotation(service_account, "azure.workload.identity/client-id")
+                .await?;
+            if id.as_ref() == Some(&identity.client_id) {
+                return Ok(());
+            }
+            anyhow::ensure!(
+                tokio::time::Instant::now() < end,
+                "{service_account} carries {id:?} after {ANNOTATED_WITHIN:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Grants an identity to a ServiceAccount of this namespace.
