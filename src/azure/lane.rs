@@ -199,7 +199,7 @@ impl Lane {
             };
             let result = match result {
                 // No list shows it, and what forbids to delete it forbade to make it.
-                Err(error) if is_unseen && error.fault.is_lasting() => Ok(()),
+                Err(error) if is_unseen && error.fault.is_lasting() && !is_identity_gone(&error) => Ok(()),
                 result => result,
             };
             results.push((name.clone(), result));

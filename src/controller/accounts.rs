@@ -35,7 +35,10 @@ pub(super) fn deleted(context: &Arc<Context>, account: &AccountMeta) {
     tokio::spawn(async move {
         tokio::time::sleep(MADE_AGAIN_WITHIN).await;
         context.just_deleted.end(&key, deletion);
-        context.wake(context.index.naming(&key.0, &key.1));
+        for binding in context.index.naming(&key.0, &key.1) {
+            // Fails only when the controller is gone.
+            let _ = context.wake_bindings.send(binding).await;
+        }
     });
 }
 

@@ -1,7 +1,6 @@
 //! The watches, and what each of them sets off.
 
 use std::collections::HashMap;
-use std::future::ready;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, warn};
+use tracing::{debug, error};
 
 use super::accounts::{self, Annotating, JustDeleted};
 use super::authorize::Authorization;
@@ -247,9 +246,7 @@ fn watch_records(
             async move {
                 let lost = event.as_ref().map(|event| context.records.update(event));
                 for lost in lost.unwrap_or_default() {
-                    if let Err(error) = context.records.restore(&lost).await {
-                        warn!("{error}");
-                    }
+                    context.records.restore(lost).await;
                 }
                 event
             }
@@ -272,28 +269,18 @@ fn watch_accounts(
     watching: &watcher::Config,
     writer: Writer<AccountMeta>,
 ) -> impl Stream<Item = Result<AccountMeta, watcher::Error>> + Send + use<> {
-    let (context, waking) = (context.clone(), context.clone());
+    let context = context.clone();
     watches::watch(api, watching.clone(), context.revision.restores())
         .modify(service_account::prune)
         .backoff(Reconnect::default())
         .inspect_ok(move |event| match event {
             Event::Init => context.expectations.listing_accounts(),
             Event::InitDone => context.expectations.listed_accounts(),
-            Event::Apply(_) | Event::Delete(_) | Event::InitApply(_) => {}
+            Event::Delete(account) => accounts::deleted(&context, account),
+            Event::Apply(_) | Event::InitApply(_) => {}
         })
         .reflect(writer)
-        .filter_map(move |event| {
-            let touched = match event {
-                Ok(Event::Apply(account) | Event::InitApply(account)) => Some(Ok(account)),
-                Ok(Event::Delete(account)) => {
-                    accounts::deleted(&waking, &account);
-                    None
-                }
-                Ok(Event::Init | Event::InitDone) => None,
-                Err(error) => Some(Err(error)),
-            };
-            ready(touched)
-        })
+        .applied_objects()
         .filter_map(|event| watches::unbroken("ServiceAccounts", event))
 }
 

@@ -32,6 +32,8 @@ pub(super) struct Records {
     namespace: Option<String>,
     revision: Arc<StorageRevision>,
     known: Mutex<KnownRecords>,
+    /// What is no longer on record, and was not taken off.
+    lost: Mutex<Vec<Arc<ManagedIdentity>>>,
     writers: Mutex<HashMap<String, Arc<Writer>>>,
 }
 
@@ -71,6 +73,7 @@ impl Records {
             namespace,
             revision,
             known: Mutex::default(),
+            lost: Mutex::default(),
             writers: Mutex::default(),
         }
     }
@@ -83,20 +86,50 @@ impl Records {
         lost
     }
 
-    /// Puts back what was lost of a record.
-    pub async fn restore(&self, lost: &ManagedIdentity) -> Result<(), Failed> {
-        if self.in_scope(lost).next().is_none() {
-            return Ok(());
+    /// Puts back what was lost of a record, now or when it can be written again.
+    pub async fn restore(&self, lost: Arc<ManagedIdentity>) {
+        if self.in_scope(&lost).next().is_none() {
+            return;
         }
         warn!(
             name = lost.name_any(),
             "credentials of ours are no longer on the record of an identity, though the operator has not taken them off; they are put back"
         );
-        let Ok(identity) = lost.spec.resource_id.parse::<IdentityId>() else {
-            return Ok(());
-        };
-        let changes = record::restored(&status(lost), self.in_scope(lost));
-        self.commit(&identity, changes).await
+        self.keep(lost);
+        self.put_back().await;
+    }
+
+    /// Remembers what was lost until it is on record again.
+    fn keep(&self, lost: Arc<ManagedIdentity>) {
+        lock(&self.lost).push(lost);
+    }
+
+    /// Puts back what could not be put back before.
+    pub async fn put_back(&self) {
+        let all = std::mem::take(&mut *lock(&self.lost));
+        for lost in all {
+            let Ok(identity) = lost.spec.resource_id.parse::<IdentityId>() else {
+                continue;
+            };
+            // Some of it may be there again, or be wanted by a binding meanwhile.
+            let known = self.entries(&identity);
+            let missing = self
+                .in_scope(&lost)
+                .filter(|entry| !known.iter().any(|known| known.name == entry.name));
+            let missing: Vec<&RecordedCredential> = missing.collect();
+            if missing.is_empty() {
+                continue;
+            }
+            let changes = record::restored(&status(&lost), missing.into_iter());
+            match self.commit(&identity, changes).await {
+                // A pass over the record has to look at it.
+                Ok(()) => lock(&self.known).disown(&identity),
+                Err(error) => {
+                    warn!("{error}");
+                    self.keep(lost);
+                }
+            }
+        }
     }
 
     /// The record of an identity.
@@ -212,25 +245,24 @@ impl Records {
 
     /// Reads the record of an identity from storage, and takes it in.
     pub async fn confirm(&self, identity: &IdentityId) -> kube::Result<()> {
+        let known = self.get(identity);
         if let Some(live) = self.api.get_opt(&grant::object_name(identity)).await? {
-            self.compare(identity, Some(&live));
+            self.compare(known.as_deref(), Some(&live));
             let lost = lock(&self.known).learn(live);
-            if let Some(lost) = lost
-                && let Err(error) = Box::pin(self.restore(&lost)).await
-            {
-                warn!("{error}");
+            if let Some(lost) = lost {
+                Box::pin(self.restore(lost)).await;
             }
         }
         Ok(())
     }
 
-    /// Compares what storage holds with what was known of it.
-    fn compare(&self, identity: &IdentityId, stored: Option<&ManagedIdentity>) {
-        if let (Some(known), Some(stored)) = (self.get(identity), stored)
+    /// Compares what storage holds with what was known of it before it was asked.
+    fn compare(&self, known: Option<&ManagedIdentity>, stored: Option<&ManagedIdentity>) {
+        if let (Some(known), Some(stored)) = (known, stored)
             && known.metadata.uid == stored.metadata.uid
         {
             let version = |record: &ManagedIdentity| record.resource_version();
-            let (known, stored) = (version(&known), version(stored));
+            let (known, stored) = (version(known), version(stored));
             self.revision.is_older(known.as_deref(), stored.as_deref());
         }
     }

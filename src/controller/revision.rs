@@ -58,14 +58,25 @@ impl StorageRevision {
         }
     }
 
-    /// A call begins that is answered from storage: a write, or a read without a resourceVersion.
+    /// A call begins that is answered from storage.
     pub fn begin(&self) -> Before {
         Before(*self.known.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The version that the answer carries: of the object that was written, or of the list. Answers whether
-    /// storage has gone back since the call began.
-    pub fn answered(&self, before: Before, version: Option<&str>) -> bool {
+    /// A write has made this version. It tells nothing of its own: one that changes nothing is answered with
+    /// the version that the object had before.
+    pub fn wrote(&self, before: Before, version: Option<&str>) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(version) = number(version)
+            && known.restores == before.0.restores
+        {
+            known.newest = known.newest.max(version);
+        }
+    }
+
+    /// The version that a list from storage carries. Answers whether storage has gone back since the call
+    /// began.
+    pub fn listed(&self, before: Before, version: Option<&str>) -> bool {
         let Some(version) = number(version) else {
             return false;
         };
@@ -133,12 +144,13 @@ pub(super) async fn probe(context: Arc<Context>) {
     let params = ListParams::default().limit(1);
     loop {
         tokio::time::sleep(PROBE).await;
+        context.records.put_back().await;
         let before = context.revision.begin();
         match api.list_metadata(&params).await {
             Ok(list) => {
                 context
                     .revision
-                    .answered(before, list.metadata.resource_version.as_deref());
+                    .listed(before, list.metadata.resource_version.as_deref());
             }
             // Whoever needs Kubernetes says that it is not there.
             Err(error) => debug!("the version of storage is not known: {}", text::cause(&error)),
@@ -162,18 +174,28 @@ mod tests {
     #[test]
     fn an_answer_older_than_what_was_known_when_the_call_began_tells() {
         let revision = StorageRevision::new(|| {});
-        assert!(!revision.answered(revision.begin(), Some("900")));
+        assert!(!revision.listed(revision.begin(), Some("900")));
         assert!(
-            !revision.answered(revision.begin(), Some("900")),
+            !revision.listed(revision.begin(), Some("900")),
             "nothing was written"
         );
-        assert!(!revision.answered(revision.begin(), Some("1000")), "as a number");
-        assert!(revision.answered(revision.begin(), Some("930")));
+        assert!(!revision.listed(revision.begin(), Some("1000")), "as a number");
+        assert!(revision.listed(revision.begin(), Some("930")));
         assert_eq!(restores(&revision), 1);
         assert!(
-            !revision.answered(revision.begin(), Some("931")),
+            !revision.listed(revision.begin(), Some("931")),
             "that is the way it is now"
         );
+        assert_eq!(restores(&revision), 1);
+    }
+
+    #[test]
+    fn a_write_that_changes_nothing_tells_nothing() {
+        let revision = StorageRevision::new(|| {});
+        revision.wrote(revision.begin(), Some("900"));
+        revision.wrote(revision.begin(), Some("100"));
+        assert_eq!(restores(&revision), 0);
+        assert!(revision.listed(revision.begin(), Some("899")));
         assert_eq!(restores(&revision), 1);
     }
 
@@ -181,20 +203,20 @@ mod tests {
     fn an_answer_that_was_long_on_its_way_tells_nothing() {
         let revision = StorageRevision::new(|| {});
         let before = revision.begin();
-        assert!(!revision.answered(revision.begin(), Some("20")));
-        assert!(!revision.answered(before, Some("10")), "written before the other");
-        assert!(!revision.answered(revision.begin(), Some("20")));
+        assert!(!revision.listed(revision.begin(), Some("20")));
+        assert!(!revision.listed(before, Some("10")), "written before the other");
+        assert!(!revision.listed(revision.begin(), Some("20")));
         assert_eq!(restores(&revision), 0);
     }
 
     #[test]
     fn all_calls_that_were_under_way_tell_it_once() {
         let revision = StorageRevision::new(|| {});
-        revision.answered(revision.begin(), Some("900"));
+        revision.listed(revision.begin(), Some("900"));
         let (one, two) = (revision.begin(), revision.begin());
-        assert!(revision.answered(one, Some("100")));
-        assert!(!revision.answered(two, Some("101")));
-        assert!(revision.answered(revision.begin(), Some("90")), "once more");
+        assert!(revision.listed(one, Some("100")));
+        assert!(!revision.listed(two, Some("101")));
+        assert!(revision.listed(revision.begin(), Some("90")), "once more");
         assert_eq!(restores(&revision), 2);
     }
 
@@ -214,7 +236,7 @@ mod tests {
     fn versions_that_are_no_numbers_tell_nothing() {
         let revision = StorageRevision::new(|| {});
         for version in [None, Some(""), Some("a7")] {
-            assert!(!revision.answered(revision.begin(), version));
+            assert!(!revision.listed(revision.begin(), version));
             assert!(!revision.is_older(Some("9"), version) && !revision.is_older(version, Some("9")));
         }
         assert_eq!(restores(&revision), 0);

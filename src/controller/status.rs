@@ -50,7 +50,7 @@ pub(super) async fn write(
     match api.patch_status(&name, &params, &Patch::Apply(body)).await {
         Ok(written) => {
             let version = written.metadata.resource_version;
-            context.revision.answered(before, version.as_deref());
+            context.revision.wrote(before, version.as_deref());
             context.expectations.wrote(&uid, version.as_deref(), &status);
             binding.status = Some(status);
             Ok(Written::Yes)

@@ -113,9 +113,18 @@ fn is_withheld(error: &kube::Error) -> bool {
 ///
 /// A read that fails leaves the last known issuer in force: credentials must not move on account
 /// of a moment without an API server.
-pub async fn follow(source: IssuerSource, client: Client, every: Duration, mut take_in: impl FnMut(String)) {
+pub async fn follow(
+    mut source: IssuerSource,
+    client: Client,
+    every: Duration,
+    mut take_in: impl FnMut(String),
+) {
     loop {
         tokio::time::sleep(every).await;
+        // An API server that has just started may refuse for a moment what it has allowed before.
+        if matches!(source, IssuerSource::Discovery(Some(_))) && discovered(&client).await.is_ok() {
+            source = IssuerSource::Discovery(None);
+        }
         match read(&source, &client).await {
             Ok(issuer) => take_in(issuer),
             Err(error) => warn!("the issuer could not be read again: {error}"),

@@ -47,12 +47,12 @@ struct Listing {
 }
 
 impl Listing {
-    fn begin() -> Self {
+    fn begin(lost: Vec<Arc<ManagedIdentity>>) -> Self {
         Self {
             began: Instant::now(),
             keys: HashSet::new(),
             uids: HashSet::new(),
-            lost: Vec::new(),
+            lost,
         }
     }
 }
@@ -73,7 +73,9 @@ impl KnownRecords {
     pub fn update(&mut self, event: &Event<ManagedIdentity>) -> Vec<Arc<ManagedIdentity>> {
         match event {
             Event::Init => {
-                self.listing = Some(Listing::begin());
+                // A list that broke off had shown what it had shown.
+                let lost = self.listing.take().map(|listing| listing.lost);
+                self.listing = Some(Listing::begin(lost.unwrap_or_default()));
                 Vec::new()
             }
             Event::InitApply(object) => {
@@ -158,7 +160,9 @@ impl KnownRecords {
         let kept = stored.map(entries).unwrap_or_default();
         let is_missing = |entry: &RecordedCredential| {
             let name = (identity.key().to_owned(), entry.name.clone());
-            !kept.iter().any(|kept| kept.name == entry.name) && !self.leaving.contains_key(&name)
+            // A pass that writes one keeps it from leaving, too.
+            let leaves = self.leaving.contains_key(&name) && !self.writing.contains_key(&name);
+            !kept.iter().any(|kept| kept.name == entry.name) && !leaves
         };
         if !entries(&lost).iter().any(is_missing) {
             return None;
@@ -201,6 +205,13 @@ impl KnownRecords {
             self.removed.remove(&uid);
         }
         self.learn(record);
+    }
+
+    /// Our last write on it is to be looked at as if it were somebody else's.
+    pub fn disown(&mut self, identity: &IdentityId) {
+        if let Some(known) = self.records.get_mut(identity.key()) {
+            known.own = None;
+        }
     }
 
     /// There is no such record, storage says.

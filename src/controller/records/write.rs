@@ -32,7 +32,9 @@ impl Records {
             if let Ok(result) = committed.try_recv() {
                 result
             } else {
-                let pending = std::mem::take(&mut *lock(&writer.pending));
+                let mut pending = std::mem::take(&mut *lock(&writer.pending));
+                // What a pass had asked for that was given up meanwhile, nobody answers for.
+                pending.retain(|(_, waiting)| !waiting.is_closed());
                 let (changes, waiting): (Vec<_>, Vec<_>) = pending.into_iter().unzip();
                 let result = self.write(identity, &changes.concat()).await;
                 for waiting in waiting {
@@ -64,13 +66,15 @@ impl Records {
                     if (refused.is_conflict() || refused.is_not_found() || refused.is_already_exists())
                         && attempt < TRIES =>
                 {
+                    let known = self.get(identity);
                     base = self.api.get_opt(&name).await.map_err(failed)?;
+                    self.compare(known.as_deref(), base.as_ref());
                     let missing = lock(&self.known).missing(identity, base.as_ref());
                     if let Some(lost) = missing {
                         let again = record::restored(&status(&lost), self.in_scope(&lost));
                         changes.splice(0..0, again);
+                        self.keep(lost);
                     }
-                    self.compare(identity, base.as_ref());
                     if base.is_none() {
                         lock(&self.known).forget(identity);
                     }
@@ -112,7 +116,7 @@ impl Records {
         let before = self.revision.begin();
         let written = self.api.replace_status(name, &params(), &object).await?;
         self.revision
-            .answered(before, written.metadata.resource_version.as_deref());
+            .wrote(before, written.metadata.resource_version.as_deref());
         if written.status.as_ref() != Some(&status) {
             // A definition of another version prunes what it does not know, without a word.
             let message = "the API server did not keep what was written: apply the CustomResourceDefinition managedidentities.workload-identity.io of this version";

@@ -375,3 +375,35 @@ fn an_entry_that_somebody_else_takes_off_is_answered_and_one_that_is_being_delet
             .is_empty()
     );
 }
+
+#[test]
+fn what_is_being_written_is_missed_also_while_it_may_not_leave() {
+    let mut known = KnownRecords::default();
+    let web = entry("shop", "web");
+    listed(&mut known, &[object("one", "u1", 5, std::slice::from_ref(&web))]);
+    let name = (identity("one").key().to_owned(), web.name.clone());
+    assert!(known.begin_write(&name));
+    known.begin_leave([name.clone()], Some(&name));
+    let lost = known.update(&Event::Apply(object("one", "u1", 6, &[])));
+    assert_eq!(names(&lost), [["wib-shop-web"]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_list_that_broke_off_had_shown_to_be_lost_is_not_forgotten() {
+    let mut known = KnownRecords::default();
+    listed(&mut known, &[object("one", "u1", 5, &[entry("shop", "web")])]);
+    tokio::time::advance(std::time::Duration::from_secs(1)).await;
+    known.update(&Event::Init);
+    known.update(&Event::InitApply(object("one", "u1", 4, &[])));
+    let lost = listed(&mut known, &[object("one", "u1", 4, &[])]);
+    assert_eq!(names(&lost), [["wib-shop-web"]]);
+}
+
+#[test]
+fn what_was_put_back_is_looked_at_as_news() {
+    let mut known = KnownRecords::default();
+    known.wrote(object("one", "u1", 5, &[]));
+    assert!(!known.is_news(&object("one", "u1", 5, &[])));
+    known.disown(&identity("one"));
+    assert!(known.is_news(&object("one", "u1", 5, &[])));
+}
