@@ -217,11 +217,17 @@ async fn events_that_come_twice_are_worked_on_once(world: World) -> Result<()> {
     world.delete("web").await?;
     assert_eq!(world.azure.count(Operation::PutCredential), 1);
     assert_eq!(world.azure.count(Operation::DeleteCredential), 1);
-    let journal = gates.kubernetes.journal();
     let of = |signature: &str| {
+        let journal = gates.kubernetes.journal();
         let effective = journal.iter().filter(|c| c.status == Some(200));
         effective.filter(|c| c.signature == signature).count()
     };
+    // The binding is gone a moment before the gate has the answer.
+    world
+        .until("the removal of the finalizer is answered", || {
+            of("k8s PATCH workloadidentitybindings") >= 2
+        })
+        .await?;
     // As without the fault: one status, one record, and the finalizer set and removed.
     assert_eq!(of("k8s PATCH workloadidentitybindings/status"), 1);
     assert_eq!(of("k8s PUT managedidentities/status"), 1);

@@ -114,7 +114,7 @@ trials![
     shared retain_keeps_nothing_of_an_earlier_spec_without_a_grant,
     alone a_finalizer_that_a_policy_refuses_holds_up_no_sibling,
     shared a_finalizer_that_cannot_be_taken_off_is_told,
-    shared a_refusal_that_lasts_costs_ever_less,
+    alone a_refusal_that_lasts_costs_ever_less,
     shared a_service_account_that_cannot_be_let_go_is_told,
     shared bindings_that_bring_the_finalizer_and_no_grant_cost_azure_nothing,
     shared a_record_shows_who_uses_an_identity_and_how_full_it_is,
