@@ -212,9 +212,8 @@ async fn thousands_in_one_namespace_do_not_starve_another() -> Result<()> {
 
     let ready = bindings(&big).await?.into_iter().filter(is_ready).count();
     ensure!(ready < MANY / 4, "the big namespace was through already: {ready}");
-    // Three of its own, and between them what the pace let the others do: also while Kubernetes, on a busy machine, takes
-    // its time for the finalizer and the record. Behind all of them it would be some 2,200.
-    ensure!(calls < MANY / 4, "it had to wait for {calls} calls");
+    // Three of its own, and between them what the pace let the others do.
+    ensure!(calls < MANY / 10, "it had to wait for {calls} calls");
     assert_eq!(refused(&big, 409), 0);
     let (throttled, writes) = (refused(&big, 429), big.azure.count(Operation::PutCredential));
     figure(format!(
@@ -253,9 +252,8 @@ async fn bindings_that_come_together_share_the_writes_of_records(world: World) -
     let on_bindings = world.kubernetes_writes_after(names.len()).await?.len();
     let on_records = world.record_writes()?.len();
     assert_eq!(on_bindings, 3 * names.len());
-    // Alone, each would make two.
     ensure!(
-        on_records <= names.len(),
+        on_records <= 6 * IDENTITIES,
         "{on_records} writes on {IDENTITIES} records"
     );
     figure(format!(
