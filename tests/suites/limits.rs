@@ -239,7 +239,7 @@ async fn bindings_that_come_together_share_the_writes_of_records(world: World) -
     try_join_all(names.iter().map(|name| world.service_account(name))).await?;
     let gates = world.gated().await?;
     // So slow that others come while one is under way, however busy the machine is.
-    let slow = Rule::on("k8s PUT managedidentities/status").delay_before(Duration::from_secs(1));
+    let slow = Rule::on("k8s PUT managedidentities/status").delay_before(Duration::from_secs(2));
     gates.kubernetes.rule(slow.always());
     let bind = |(n, name): (usize, &String)| {
         let (world, name, identity) = (&world, name.clone(), &identities[n % IDENTITIES]);
